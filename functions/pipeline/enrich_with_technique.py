@@ -1,0 +1,75 @@
+"""Turns the input file into sorted batches, and looks up the techniques of its alert names."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from watchfloor.intake import take_in
+from watchfloor.mappings import builtin_mappings, load_mapping
+
+from watchfloor.batches import ALERT_BYTES, id_map
+from watchfloor.clients.aws import client, table
+from watchfloor.clients.documents import Documents
+from watchfloor.clients.run_table import ENRICHED, RunTable
+from watchfloor.clients.technique_table import TechniqueTable
+from watchfloor.layout import MAPPING_PREFIX, RunLayout
+
+logger, tracer, metrics = Logger(), Tracer(), Metrics()
+documents = Documents(client("s3"), os.environ["DATA_BUCKET"])
+runs = RunTable(table(os.environ["RUN_TABLE"]))
+technique_table = TechniqueTable(table(os.environ["TECHNIQUE_TABLE"]))
+chunk_size = int(os.environ["CHUNK_SIZE"])
+
+
+@logger.inject_lambda_context(clear_state=True)
+@tracer.capture_lambda_handler(capture_response=False)
+@metrics.log_metrics(capture_cold_start_metric=True)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """The run's state -> the same with `batch_count` and `unknown_name_count`."""
+    logger.append_keys(run_id=event["run_id"])
+    layout = RunLayout(event["run_id"])
+    batch_count, names = 0, set()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(documents.open(event["key"], event["version_id"])) as source,
+        take_in(
+            source,
+            file_name=event["key"],
+            work_dir=Path(folder),
+            mappings=[*map(load_mapping, documents.texts(MAPPING_PREFIX)), *builtin_mappings()],
+            chunk_size=chunk_size,
+            chunk_bytes=ALERT_BYTES,
+        ) as intake,
+    ):
+        for batch_count, alerts in enumerate(intake.batches(), start=1):
+            documents.write_lines(layout.alerts(batch_count - 1), alerts)
+            documents.write_json(layout.id_map(batch_count - 1), id_map(alerts))
+            names.update(alert["name"] for alert in alerts if not alert["tech"])
+        documents.write_json(layout.node_feature, intake.node_feature)
+        if intake.rejected_count:
+            with intake.rejected_path.open("rb") as rejected:
+                documents.upload(layout.rejected, rejected, "application/jsonlines")
+
+    known = technique_table.look_up(names)
+    unknown = sorted(names - known.keys())
+    documents.write_json(layout.known_techniques, known)
+    documents.write_lines(layout.technique_input, ({"name": name} for name in unknown))
+    counts = {
+        "batch_count": batch_count,
+        "unknown_name_count": len(unknown),
+        "alert_count": intake.alert_count,
+        "rejected_count": intake.rejected_count,
+        "dropped_technique_count": intake.dropped_technique_count,
+    }
+    runs.advance(event["run_id"], stage=ENRICHED, **counts)
+    metrics.add_metric("Alerts", MetricUnit.Count, intake.alert_count)
+    metrics.add_metric("RejectedAlerts", MetricUnit.Count, intake.rejected_count)
+    logger.info("enriched", extra=counts)
+    return {**event, **counts, "stage": ENRICHED}

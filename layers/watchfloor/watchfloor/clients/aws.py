@@ -1,0 +1,56 @@
+"""How every AWS client of ours is made: bounded in time, its errors by our names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+from watchfloor.errors import TransientError
+
+_CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
+_PASSING = {
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
+
+
+def client(service: str) -> Any:
+    """A boto3 client with time limits and standard retries."""
+    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+
+
+def table(name: str) -> Any:
+    """A DynamoDB table with time limits and standard retries."""
+    return boto3.resource("dynamodb", config=_CONFIG).Table(name)
+
+
+def error_code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "")
+
+
+@contextmanager
+def passing_errors() -> Iterator[None]:
+    """What goes away by itself leaves as TransientError; everything else leaves as it is."""
+    try:
+        yield
+    except (ConnectionError, HTTPClientError) as error:
+        raise TransientError(str(error)) from error
+    except ClientError as error:
+        if error_code(error) in _PASSING:
+            raise TransientError(str(error)) from error
+        raise

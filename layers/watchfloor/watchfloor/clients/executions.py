@@ -1,0 +1,78 @@
+"""Step Functions: who still runs, and answers to those who wait by callback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from botocore.exceptions import ClientError
+
+from watchfloor.clients.aws import error_code, passing_errors
+
+# The wait is over: answered before, timed out, or its execution ended.
+_NOBODY_WAITS = {"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"}
+# Step Functions' own limits for SendTaskFailure.
+_ERROR_CHARACTERS, _CAUSE_CHARACTERS = 256, 32_768
+
+
+class Executions:
+    """Executions and task tokens; `sfn` is a boto3 Step Functions client."""
+
+    def __init__(self, sfn: Any) -> None:
+        self._sfn = sfn
+
+    def is_running(self, execution_arn: str) -> bool:
+        """False also for an execution nobody knows any more."""
+        try:
+            with passing_errors():
+                return self._sfn.describe_execution(executionArn=execution_arn)["status"] == "RUNNING"
+        except ClientError as error:
+            if error_code(error) == "ExecutionDoesNotExist":
+                return False
+            raise
+
+    def describe(self, execution_arn: str) -> dict[str, Any]:
+        with passing_errors():
+            return self._sfn.describe_execution(executionArn=execution_arn)
+
+    def last_state(self, execution_arn: str) -> str | None:
+        """Name of the state entered last: the one that failed, when the execution just failed."""
+        with passing_errors():
+            pages = self._sfn.get_paginator("get_execution_history").paginate(
+                executionArn=execution_arn, reverseOrder=True, includeExecutionData=False
+            )
+            for page in pages:
+                for event in page["events"]:
+                    name = event.get("stateEnteredEventDetails", {}).get("name")
+                    if name and name not in _REPORTING_STATES:
+                        return name
+        return None
+
+    def succeed(self, token: str, output: dict[str, Any]) -> bool:
+        """Answer a waiting task. False where nobody waits any more."""
+        return self._answer(self._sfn.send_task_success, taskToken=token, output=orjson.dumps(output).decode())
+
+    def fail(self, token: str, error: str, cause: str) -> bool:
+        return self._answer(
+            self._sfn.send_task_failure,
+            taskToken=token,
+            error=error[:_ERROR_CHARACTERS],
+            cause=cause[:_CAUSE_CHARACTERS],
+        )
+
+    def heartbeat(self, token: str) -> bool:
+        return self._answer(self._sfn.send_task_heartbeat, taskToken=token)
+
+    @staticmethod
+    def _answer(call: Any, **arguments: str) -> bool:
+        try:
+            with passing_errors():
+                call(**arguments)
+        except ClientError as error:
+            if error_code(error) in _NOBODY_WAITS:
+                return False
+            raise
+        return True
+
+
+_REPORTING_STATES = {"ReportFailure", "RunFailed"}
