@@ -1,0 +1,77 @@
+"""The functions of MiniStack that the overlay replaces or calls, and the digest of each one's source.
+
+``python -m local.cloud.anchors`` prints the table anew, after a change of the pinned version and a look at every
+difference.
+"""
+
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+PINNED_VERSION = "1.5.33"
+
+ANCHORS: dict[str, str] = {
+    "core.iam_actions:extract_resource_arn": "82f51700695c",
+    "services.cloudformation.engine:_parse_template": "3accea2c0e11",
+    "services.cloudformation.provisioners:_cfn_nested_stack_deploy": "66d29efafd8a",
+    "services.cloudformation.provisioners:_sfn_definition": "e29ae22959e7",
+}
+
+
+class AnchorError(RuntimeError):
+    """MiniStack is not what the overlay was written for."""
+
+
+def check() -> None:
+    """Compare MiniStack with the pinned version and every anchor with its digest.
+
+    Raises
+    ------
+    AnchorError
+        With the names of all anchors that differ.
+    """
+    installed = importlib.metadata.version("ministack")
+    changed = [name for name, digest in ANCHORS.items() if _digest(name) != digest]
+    if installed != PINNED_VERSION or changed:
+        raise AnchorError(
+            f"MiniStack {installed} is installed, the overlay is written for {PINNED_VERSION}"
+            + (f"; changed or missing: {', '.join(changed)}" if changed else "")
+            + f". Install it with: pip install ministack=={PINNED_VERSION}"
+        )
+
+
+def replace(anchor: str, replacement: Callable[..., Any]) -> Callable[..., Any]:
+    """Put ``replacement`` in the place of ``module:function`` and return what stood there."""
+    if anchor not in ANCHORS:
+        raise AnchorError(f"{anchor} is replaced without a digest")
+    owner, name = _locate(anchor)
+    original = getattr(owner, name)
+    setattr(owner, name, replacement)
+    return original
+
+
+def _locate(anchor: str) -> tuple[Any, str]:
+    module, _, path = anchor.partition(":")
+    owner: Any = importlib.import_module(f"ministack.{module}")
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    return owner, name
+
+
+def _digest(anchor: str) -> str | None:
+    try:
+        owner, name = _locate(anchor)
+        value = getattr(owner, name)
+    except (ImportError, AttributeError):
+        return None
+    source = value if isinstance(value, str) else inspect.getsource(value)
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+if __name__ == "__main__":
+    for known in sorted(ANCHORS):
+        print(f'    "{known}": "{_digest(known)}",')

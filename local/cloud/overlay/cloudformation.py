@@ -1,0 +1,61 @@
+"""CloudFormation: transforms in nested stacks, state machines written in YAML."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+from typing import Any
+
+import yaml
+from ministack.services.cloudformation import engine
+
+from local.cloud import anchors
+
+# The parameters of the nested stack whose template is about to be parsed: only there the transforms are missing.
+_nested_parameters: contextvars.ContextVar[list[dict[str, str]] | None] = contextvars.ContextVar(
+    "nested_parameters", default=None
+)
+
+
+def install() -> None:
+    parse_template = anchors.replace(
+        "services.cloudformation.engine:_parse_template", lambda body: _parse(parse_template, body)
+    )
+    deploy_nested = anchors.replace(
+        "services.cloudformation.provisioners:_cfn_nested_stack_deploy",
+        lambda *arguments, **keywords: _deploy_nested(deploy_nested, *arguments, **keywords),
+    )
+    definition = anchors.replace(
+        "services.cloudformation.provisioners:_sfn_definition", lambda props: _definition(definition(props))
+    )
+
+
+def _deploy_nested(deploy: Any, logical_id: str, props: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
+    """Have the child's template transformed, as CloudFormation does, before its resources are made."""
+    parameters = [{"Key": key, "Value": str(value)} for key, value in (props.get("Parameters") or {}).items()]
+    token = _nested_parameters.set(parameters)
+    try:
+        return deploy(logical_id, props, *arguments, **keywords)
+    finally:
+        _nested_parameters.reset(token)
+
+
+def _parse(parse: Any, body: str) -> dict[str, Any]:
+    template = parse(body)
+    parameters = _nested_parameters.get()
+    if parameters is None:
+        return template
+    _nested_parameters.set(None)
+    transformed = engine._apply_transforms(template, parameters)
+    if isinstance(transformed, engine._TransformFailed):
+        raise ValueError(f"Transform failed: {transformed.error}")
+    return transformed
+
+
+def _definition(text: str) -> str:
+    """The definition as JSON, which is what the state machine store and the interpreter read."""
+    try:
+        json.loads(text)
+        return text
+    except ValueError:
+        return json.dumps(yaml.safe_load(text), default=str)

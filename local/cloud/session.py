@@ -1,0 +1,19 @@
+"""A boto3 session bound to one endpoint, so that no environment variable has to be set for it."""
+
+from typing import Any
+
+import boto3
+
+
+class LocalSession(boto3.Session):
+    """A boto3 session all of whose clients and resources talk to ``endpoint_url``."""
+
+    def __init__(self, endpoint_url: str, region: str) -> None:
+        super().__init__(aws_access_key_id="test", aws_secret_access_key="test", region_name=region)
+        self.endpoint_url = endpoint_url
+
+    def client(self, *arguments: Any, **keywords: Any) -> Any:  # type: ignore[override]
+        return super().client(*arguments, **({"endpoint_url": self.endpoint_url} | keywords))
+
+    def resource(self, *arguments: Any, **keywords: Any) -> Any:  # type: ignore[override]
+        return super().resource(*arguments, **({"endpoint_url": self.endpoint_url} | keywords))

@@ -1,0 +1,219 @@
+"""The real ``sam build`` and ``sam deploy``, against the local cloud."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
+
+WORK_FOLDER = ".watchfloor"
+DECLARED_VERSION = "3.13"
+CONFIG_ENVIRONMENT = "local"
+# What a build is made of; nothing else in the project changes it.
+SOURCES = ("template.yaml", "functions", "layers", "statemachines")
+CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
+
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".DS_Store")
+
+
+class BuildError(RuntimeError):
+    """``sam build`` failed; the message is the end of what it said."""
+
+
+class DeployError(RuntimeError):
+    """``sam deploy`` failed; the message names the resource and the reason."""
+
+
+def build(root: str | Path, python_version: str | None = None) -> Path:
+    """Build the application, unless nothing changed since the last time.
+
+    Parameters
+    ----------
+    root
+        The project folder, with ``template.yaml``.
+    python_version
+        The version to build for, this interpreter's when ``None``. The templates declare python3.13; for another
+        version a copy of the sources that declares it is built, because the local cloud runs functions with its own
+        interpreter.
+
+    Returns
+    -------
+    Path
+        The built root template, to be given to :func:`deploy`.
+
+    Raises
+    ------
+    BuildError
+    """
+    root = Path(root).resolve()
+    version = python_version or f"{sys.version_info.major}.{sys.version_info.minor}"
+    folder = root / WORK_FOLDER / f"build-{version}"
+    built, stamp = folder / "template.yaml", folder / ".digest"
+    digest = _digest(root, version)
+    if built.exists() and stamp.exists() and stamp.read_text() == digest:
+        return built
+
+    sources = root if version == DECLARED_VERSION else _copy_for(root, version)
+    stamp.unlink(missing_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
+    environment |= {
+        "SAM_CLI_TELEMETRY": "0",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)]),
+    }
+    outcome = subprocess.run(
+        [
+            *(_sam(), "build", "--language-extensions", "--cached"),
+            *("--template-file", str(sources / "template.yaml")),
+            *("--build-dir", str(folder), "--cache-dir", str(root / WORK_FOLDER / f"cache-{version}")),
+            *_config(root, "build"),
+        ],
+        env=environment,
+        cwd=sources,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if outcome.returncode:
+        raise BuildError(f"sam build failed:\n{_tail(outcome.stdout)}")
+    stamp.write_text(digest)
+    return built
+
+
+def deploy(
+    cloud: LocalCloud,
+    built: str | Path,
+    stack_name: str = "watchfloor",
+    parameters: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Deploy a built application, or bring the deployed one up to date.
+
+    Settings of the environment ``local`` in the project's ``samconfig.toml`` hold, where ``parameters`` do not say
+    otherwise.
+
+    Returns
+    -------
+    dict
+        The outputs of the root stack.
+
+    Raises
+    ------
+    DeployError
+    """
+    built = Path(built)
+    root = _project_of(built)
+    configured = _settings(root).get("deploy", {}).get("parameters", {})
+    overrides = _overrides(configured.get("parameter_overrides", [])) | dict(parameters or {})
+    outcome = subprocess.run(
+        [
+            *(_sam(), "deploy", "--language-extensions", "--no-confirm-changeset", "--no-fail-on-empty-changeset"),
+            *("--template-file", str(built), "--stack-name", stack_name, "--region", "us-east-1"),
+            *([] if "s3_bucket" in configured else ["--resolve-s3"]),
+            *("--no-progressbar", "--capabilities", *CAPABILITIES),
+            *(["--parameter-overrides", *(f"{key}={value}" for key, value in overrides.items())] if overrides else []),
+            *_config(root, "deploy"),
+        ],
+        # The events of a stack are asked for every five seconds otherwise.
+        env=cloud.environment() | {"SAM_CLI_POLL_DELAY": "0.5"},
+        cwd=built.parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    cloudformation = cloud.session().client("cloudformation")
+    if outcome.returncode:
+        reasons = list(_failures(cloudformation, stack_name))
+        raise DeployError("\n".join(reasons) if reasons else f"sam deploy failed:\n{_tail(outcome.stdout)}")
+    stack = cloudformation.describe_stacks(StackName=stack_name)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _failures(cloudformation: Any, stack_name: str) -> Iterator[str]:
+    """What failed by itself, in this stack and in those nested in it."""
+    try:
+        events = cloudformation.describe_stack_events(StackName=stack_name)["StackEvents"]
+    except cloudformation.exceptions.ClientError:
+        return
+    for event in reversed(events):
+        reason = event.get("ResourceStatusReason", "")
+        if not event["ResourceStatus"].endswith("FAILED") or "cancelled" in reason:
+            continue
+        child = event.get("PhysicalResourceId", "")
+        nested = event["ResourceType"] == "AWS::CloudFormation::Stack" and event["LogicalResourceId"] != stack_name
+        inner = list(_failures(cloudformation, child)) if nested and child and child != event["StackId"] else []
+        yield from inner or [f"{event['LogicalResourceId']} ({event['ResourceType']}) in {stack_name}: {reason}"]
+
+
+def _copy_for(root: Path, version: str) -> Path:
+    """A copy of the sources whose templates declare another Python version."""
+    copy = root / WORK_FOLDER / f"source-{version}"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir(parents=True)
+    for name in SOURCES:
+        source = root / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=_IGNORED)
+        elif source.exists():
+            shutil.copy2(source, copy / name)
+    for template in copy.rglob("*.y*ml"):
+        text = template.read_text()
+        if f"python{DECLARED_VERSION}" in text:
+            template.write_text(text.replace(f"python{DECLARED_VERSION}", f"python{version}"))
+    return copy
+
+
+def _digest(root: Path, version: str) -> str:
+    digest = hashlib.sha256(f"{version} {sys.executable}".encode())
+    for name in (*SOURCES, "samconfig.toml"):
+        top = root / name
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(str(path.relative_to(root)).encode() + b"\0")
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _settings(root: Path) -> dict[str, Any]:
+    path = root / "samconfig.toml"
+    return tomllib.loads(path.read_text()).get(CONFIG_ENVIRONMENT, {}) if path.exists() else {}
+
+
+def _config(root: Path, command: str) -> list[str]:
+    if command not in _settings(root):
+        return []
+    return ["--config-file", str(root / "samconfig.toml"), "--config-env", CONFIG_ENVIRONMENT]
+
+
+def _overrides(configured: str | list[str]) -> dict[str, str]:
+    pairs = configured.split() if isinstance(configured, str) else configured
+    return {key: value.strip("\"'") for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _project_of(built: Path) -> Path:
+    for folder in built.resolve().parents:
+        if folder.name == WORK_FOLDER:
+            return folder.parent
+    return built.parent
+
+
+def _sam() -> str:
+    beside = Path(sys.executable).parent / "sam"
+    found = str(beside) if beside.exists() else shutil.which("sam")
+    if not found:
+        raise BuildError("the sam command is missing; install the project's requirements with make setup")
+    return found
+
+
+def _tail(output: str, lines: int = 20) -> str:
+    return "\n".join(output.strip().splitlines()[-lines:])
