@@ -14,7 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from watchfloor import attack_flow, campaigns, navigator
-from watchfloor.clients import aws
+from watchfloor.clients.aws import client, table
 from watchfloor.clients.campaign_table import CampaignTable
 from watchfloor.clients.documents import Documents
 from watchfloor.layout import RunLayout
@@ -22,37 +22,35 @@ from watchfloor.layout import RunLayout
 # Enough for the largest campaign and the layer.
 RESERVE_MILLISECONDS = 45_000
 
-logger = Logger(service="pipeline")
-tracer = Tracer(service="pipeline")
-metrics = Metrics(namespace="Watchfloor", service="pipeline")
-documents = Documents(aws.client("s3"), os.environ["DATA_BUCKET"])
-table = CampaignTable(aws.table(os.environ["CAMPAIGN_TABLE"]))
+logger, tracer, metrics = Logger(), Tracer(), Metrics()
+documents = Documents(client("s3"), os.environ["DATA_BUCKET"])
+campaign_table = CampaignTable(table(os.environ["CAMPAIGN_TABLE"]))
 
 
-@logger.inject_lambda_context
-@tracer.capture_lambda_handler
-@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+@tracer.capture_lambda_handler(capture_response=False)
+@metrics.log_metrics(capture_cold_start_metric=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """`{run_id, next?, ...}` -> `{run_id, status, next, created, updated, merged}`; called again while "more"."""
+    logger.append_keys(run_id=event["run_id"])
     layout = RunLayout(event["run_id"])
-    logger.append_keys(run_id=layout.run_id, state="CreateCampaign")
     run = campaigns.read_run(documents.read_json(layout.enrich_alert_input))
-    names = table.names(
-        [flow["flow_id"] for flow in run.flows] + [other for many in run.absorbed.values() for other in many]
-    )
-    done = {name: event.get(name, 0) for name in ("created", "updated", "merged")}
+    concerned = [flow["flow_id"] for flow in run.flows] + [other for many in run.absorbed.values() for other in many]
+    names = campaign_table.names(concerned)
     first = event.get("next", 0)
+    done = {"run_id": event["run_id"], **{name: event.get(name, 0) for name in ("created", "updated", "merged")}}
     for index, flow in enumerate(run.flows[first:], first):
         if index > first and context.get_remaining_time_in_millis() < RESERVE_MILLISECONDS:
-            return {"status": "more", "next": index, **done}
+            return {**done, "status": "more", "next": index}
         campaign, is_new, merged = keep_campaign(run, flow, layout, known=names.keys())
         names[campaign["campaign_id"]] = campaign["name"]
         done["created" if is_new else "updated"] += 1
         done["merged"] += merged
     documents.write_json(layout.output("navigator_layer.json"), navigator.layer_of(run, names))
-    for name, count in done.items():
-        metrics.add_metric(name=f"Campaigns{name.title()}", unit=MetricUnit.Count, value=count)
-    logger.info("campaigns kept", extra=done)
-    return {"status": "done", "next": len(run.flows), **done}
+    metrics.add_metric("CampaignsCreated", MetricUnit.Count, done["created"])
+    metrics.add_metric("CampaignsUpdated", MetricUnit.Count, done["updated"])
+    logger.info("campaigns kept", extra={"campaigns": done})
+    return {**done, "status": "done", "next": len(run.flows)}
 
 
 @tracer.capture_method(capture_response=False)
@@ -66,8 +64,8 @@ def keep_campaign(
     campaign = campaigns.campaign_of(run, flow, previous, [documents.read_json(document_key(key)) for key in absorbed])
     documents.write_json(document_key(campaign_id), campaign)
     documents.write_json(layout.output(f"attack_flow/{campaign_id}.json"), attack_flow.bundle_of(campaign))
-    is_new = table.upsert(campaigns.row_of(campaign), documents.uri(document_key(campaign_id)))
-    return campaign, is_new, sum(table.mark_merged(other, campaign_id) for other in absorbed)
+    is_new = campaign_table.upsert(campaigns.row_of(campaign), documents.uri(document_key(campaign_id)))
+    return campaign, is_new, sum(campaign_table.mark_merged(other, campaign_id) for other in absorbed)
 
 
 def document_key(campaign_id: str) -> str:

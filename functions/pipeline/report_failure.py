@@ -35,32 +35,29 @@ reported = DynamoDBPersistenceLayer(os.environ["IDEMPOTENCY_TABLE"], expiry_attr
 @tracer.capture_lambda_handler(capture_response=False)
 @metrics.log_metrics(capture_cold_start_metric=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """`{"execution_arn", "status", "error"?: {"Error", "Cause"}}`, from a Catch or from the rule on its status."""
+    """`{"executionArn", "status", "error", "cause"}`, from a Catch or from the rule on the execution's status."""
     once.register_lambda_context(context)
-    execution_arn = event["execution_arn"]
-    execution = executions.describe(execution_arn)
-    failure = event.get("error") or {"Error": execution.get("error", ""), "Cause": execution.get("cause", "")}
-    source = failed_source(execution["input"])
-    report(execution_arn=execution_arn, status=event["status"], failure=failure, source=source)
+    execution_arn, error = event["executionArn"], event.get("error") or ""
+    source = failed_source(executions.describe(execution_arn)["input"])
+    report(execution_arn=execution_arn, event=event, source=source)
     row = runs.get(source.run_id) if source else None
     if source and row and row["execution_arn"] == execution_arn:
-        runs.finish(source.run_id, FAILED, error=failure["Error"])
+        runs.finish(source.run_id, FAILED, error=error)
         lease.release(source.stream, row["ticket"])
 
 
 @idempotent_function(data_keyword_argument="execution_arn", persistence_store=reported, config=once)
-def report(*, execution_arn: str, status: str, failure: dict[str, str], source: RunSource | None) -> None:
+def report(*, execution_arn: str, event: dict[str, Any], source: RunSource | None) -> None:
     """One mail an execution, whoever tells of its end first."""
-    state = executions.last_state(execution_arn)
-    logger.error("run failed", extra={"execution_arn": execution_arn, "state": state, "error": failure["Error"]})
+    state, error = executions.last_state(execution_arn), event.get("error") or ""
+    logger.error("run failed", extra={"execution_arn": execution_arn, "state": state, "error": error})
     metrics.add_metric("RunsFailed", MetricUnit.Count, 1)
-    notices.send(
-        *failure_message(
-            execution_arn=execution_arn,
-            status=status,
-            state=state,
-            error=failure["Error"],
-            cause=failure["Cause"],
-            source=source,
-        )
+    subject, text = failure_message(
+        execution_arn=execution_arn,
+        status=event["status"],
+        state=state,
+        error=error,
+        cause=event.get("cause") or "",
+        source=source,
     )
+    notices.send(subject, text)
