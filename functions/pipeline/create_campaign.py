@@ -47,8 +47,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         done["created" if is_new else "updated"] += 1
         done["merged"] += merged
     documents.write_json(layout.output("navigator_layer.json"), navigator.layer_of(run, names))
-    metrics.add_metric("CampaignsCreated", MetricUnit.Count, done["created"])
-    metrics.add_metric("CampaignsUpdated", MetricUnit.Count, done["updated"])
     logger.info("campaigns kept", extra={"campaigns": done})
     return {**done, "status": "done", "next": len(run.flows)}
 
@@ -65,6 +63,7 @@ def keep_campaign(
     documents.write_json(document_key(campaign_id), campaign)
     documents.write_json(layout.output(f"attack_flow/{campaign_id}.json"), attack_flow.bundle_of(campaign))
     is_new = campaign_table.upsert(campaigns.row_of(campaign), documents.uri(document_key(campaign_id)))
+    metrics.add_metric("CampaignsCreated" if is_new else "CampaignsUpdated", MetricUnit.Count, 1)
     return campaign, is_new, sum(campaign_table.mark_merged(other, campaign_id) for other in absorbed)
 
 

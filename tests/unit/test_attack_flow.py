@@ -28,7 +28,7 @@ def of_type(found: dict, stix_type: str) -> list[dict]:
     return [item for item in found["objects"] if item["type"] == stix_type]
 
 
-def steps(count: int, *edges: tuple[int, ...], **changes: Any) -> dict:
+def steps(count: int, *edges: tuple[Any, ...], **changes: Any) -> dict:
     """`count` clusters of one alert each, a minute apart, with these edges between them."""
     rows = [
         cluster(f"c{n}", [alert(n, 1_790_000_000.0 + 60 * n, ATTACKER, WEB, f"Step {n}", "T1110")], **changes)
@@ -42,7 +42,7 @@ def names_along(found: dict) -> dict[str, set[str]]:
     by_id = {item["id"]: item for item in found["objects"]}
 
     def cluster_of(action: dict) -> str:
-        return re.match(r"Cluster (\S+),", action["description"])[1]
+        return action["description"].removeprefix("Cluster ").partition(",")[0]
 
     def targets(item: dict) -> set[str]:
         direct = [by_id[ref] for ref in item.get("effect_refs", [])]
@@ -206,7 +206,7 @@ def test_bundle_is_valid_against_the_attack_flow_schema(enriched):
             "extensions": {"type": "object"},
         },
     }
-    parts = {
+    parts: dict[str, dict[str, Any]] = {
         f"{raw}/identifier.json": identifier,
         f"{raw}/core.json": core,
         f"{raw.replace('http:', 'https:').replace('stix2.1', 'master')}/timestamp.json": timestamp,
