@@ -1,5 +1,6 @@
 """Alerts -> clusters: attack steps of one attacker."""
 
-from models.cluster.grouping import Settings, settings_from, update
+from models.cluster.grouping import explain, update
+from models.cluster.settings import Settings, settings_from
 
-__all__ = ["Settings", "settings_from", "update"]
+__all__ = ["Settings", "explain", "settings_from", "update"]

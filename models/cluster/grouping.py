@@ -1,61 +1,573 @@
-"""A cluster is a host's alerts without a long pause."""
+"""Alerts -> clusters, in time order, batch by batch.
+
+A *run* is one alert name from one src to one dst without a pause. Each run is one of three kinds:
+
+burst    many alerts in a short time, such as a scan or password guessing;
+routine  what came back on this host again and again, or never stops;
+step     everything else: the unusual, quiet alerts that the steps of an attacker leave.
+
+Routine alerts of a host and day are one cluster. Runs that burst on one host at the same time are one cluster as long as
+the same names lead; when others take the lead, another burst has begun. Steps are one cluster when they share a host (or
+an attribute) within `link_seconds`, or come at the same moment.
+
+Decisions are made for a moment once the clock has gone past it, and only from what happened until then; clusters are
+only ever merged. So neither the order of alerts of one moment nor the borders of batches matter.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from typing import Any
 
+import numpy as np
+
+from models.cluster.forest import Forest
+from models.cluster.settings import Settings
+
 Json = dict[str, Any]
+Key = tuple[str, str, str]  # src, dst, name
+STATE_VERSION = 1
+DEFAULTS = Settings()
+MAX_TRACKS = 20_000
+MAX_VALUES = 20  # attribute values of a run that can link it
+MOMENT = "*"  # the entity that everything shares
+
+BURST, ROUTINE, STEP = "burst", "routine", "step"
+YOUNG = "young"  # a run that is still watched
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Parameters of the clustering."""
+@dataclass(slots=True)
+class Track:
+    """What is known of one alert name from one src to one dst."""
 
-    gap_seconds: float = 60.0
+    first: float  # time of its first alert
+    last: float  # and of its last
+    sessions: int = 0  # separated by `session_seconds`
+    session_start: float = 0.0
+    level: float = 0.0  # decayed number of alerts now
+    usual: float = 0.0  # highest level of earlier runs
+    run_start: float = 0.0
+    run_count: int = 0
+    run_level: float = 0.0
+    kind: str | None = None  # of the run that goes on, if one does
+    repeated: bool = False  # a routine, but so rare that it may belong to a step
+    node: int | None = None
+    home: int | None = None  # the burst that it led
+    values: tuple[str, ...] = ()  # attribute values that link the run
 
 
-def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Settings from ``WATCHFLOOR_GAP_SECONDS``."""
-    return Settings(gap_seconds=float(environment.get("WATCHFLOOR_GAP_SECONDS", Settings.gap_seconds)))
+@dataclass(slots=True)
+class Link:
+    """The latest step on an entity."""
+
+    last: float
+    node: int
+    since: float
+
+
+@dataclass(slots=True)
+class Burst:
+    """A burst on one host, told from others by the alerts that lead it."""
+
+    leaders: frozenset[Key]
+    node: int
+    start: float
+    last: float
+
+
+@dataclass(slots=True)
+class Cell:
+    """Alerts of one moment with the same src, dst and name."""
+
+    key: Key
+    count: int
+    node: int | None = None
+    values: tuple[str, ...] = ()
 
 
 def update(
-    alerts: list[Json], node_feature: Json, state: Json | None, settings: Settings = Settings()
+    alerts: list[Json], node_feature: Json, state: Json | None, settings: Settings = DEFAULTS
 ) -> tuple[list[Json], Json]:
     """Put a batch of alerts in clusters.
 
     Parameters
     ----------
     alerts
-        Rows with ``i``, ``time`` (epoch seconds), ``src``, ``dst``, ``name``.
+        Rows with `i`, `time` (epoch seconds), `src`, `dst`, `name`, and perhaps `attributes`.
     node_feature
         Free features per host or user name.
     state
         What the last call gave back, or None.
+    settings
+        Parameters; the same for every batch of a stream.
 
     Returns
     -------
     clusters, state
-        Clusters that got an alert of this batch, and the open ones for the next call.
+        Clusters that got an alert of this batch or were merged, each with a `reason`; and what the next call needs.
     """
-    opened = int((state or {}).get("opened", 0))
-    current: dict[str, list[Any]] = dict((state or {}).get("open", {}))
-    answer: dict[str, Json] = {}
-    latest = None
-    for alert in sorted(alerts, key=lambda row: (row["time"], row["i"])):
-        host, latest = alert["dst"], alert["time"]
-        known = current.get(host)
-        if known is None or latest - known[1] > settings.gap_seconds:
-            seed = f"{opened}|{latest!r}|{alert['src']}|{host}|{alert['name']}"
-            known = current[host] = [hashlib.sha256(seed.encode()).hexdigest()[:16], latest]
-            opened += 1
-            answer[known[0]] = {"cluster_id": known[0], "alerts": [], "status": "new"}
-        known[1] = latest
-        entry = answer.setdefault(known[0], {"cluster_id": known[0], "alerts": [], "status": "continued"})
-        entry["alerts"].append(alert["i"])
-    if latest is not None:
-        current = {host: known for host, known in current.items() if latest - known[1] <= settings.gap_seconds}
-    return list(answer.values()), {"opened": opened, "open": current}
+    grouping = Grouping(settings, node_feature, state)
+    nodes = grouping.add(alerts)
+    return grouping.answer(alerts, nodes), grouping.state()
+
+
+def explain(
+    alerts: list[Json], node_feature: Json, state: Json | None, settings: Settings = DEFAULTS
+) -> dict[int, str]:
+    """For each alert's `i`, why it is in its cluster; same arguments as :func:`update`."""
+    grouping = Grouping(settings, node_feature, state, explaining=True)
+    nodes = grouping.add(alerts)
+    clusters = {i: row["cluster_id"] for row in grouping.answer(alerts, nodes) for i in row["alerts"]}
+    forest = grouping.forest
+    return {
+        alert["i"]: f"{clusters[alert['i']]}: {grouping.notes.get(node) or forest.reason[forest.root(node)]}"
+        for alert, node in zip(alerts, nodes.tolist(), strict=True)
+    }
+
+
+class Grouping:
+    """Open clusters of one stream, and what is usual on each host."""
+
+    def __init__(self, settings: Settings, node_feature: Json, state: Json | None, *, explaining: bool = False) -> None:
+        self.settings = settings
+        self.forest = Forest()
+        self.explaining = explaining
+        self.notes: dict[int, str] = {}  # by node, for explain()
+        self.tracks: dict[Key, Track] = {}
+        self.young: list[Key] = []
+        self.links: dict[str, Link] = {}
+        self.routines: dict[str, tuple[float, int]] = {}  # dst -> start and node of its routine cluster
+        self.bursts: dict[str, list[Burst]] = {}  # dst -> bursts, the current one last
+        self.pending: list[Cell] = []  # the latest moment, not settled yet
+        self.clock = -math.inf
+        self.opened = 0
+        self.node_values = {name: _values(features, settings.node_weights) for name, features in node_feature.items()}
+        if state:
+            self._load(state)
+
+    # One batch
+
+    def add(self, alerts: list[Json]) -> np.ndarray:
+        """Take in a batch; the node of each alert."""
+        count = len(alerts)
+        if not count:
+            return np.empty(0, np.int64)
+        times = np.fromiter((alert["time"] for alert in alerts), np.float64, count)
+        codes: dict[Key, int] = {}
+        code = np.fromiter(
+            (codes.setdefault((a["src"], a["dst"], a["name"]), len(codes)) for a in alerts), np.int64, count
+        )
+        keys = list(codes)
+        order = np.lexsort((code, times))
+        times, code = times[order], code[order]
+        first = np.flatnonzero(np.r_[True, (times[1:] != times[:-1]) | (code[1:] != code[:-1])])
+        sizes = np.diff(np.r_[first, count])
+        cell_of = np.repeat(np.arange(len(first)), sizes)
+        values = self._cell_values(alerts, order, cell_of)
+
+        cell_times, cell_codes, cell_sizes = times[first].tolist(), code[first].tolist(), sizes.tolist()
+        cell_nodes = np.empty(len(first), np.int64)
+        moment: list[tuple[int, Cell]] = []
+        for number, time in enumerate(cell_times):
+            if time != self.clock:
+                self._settle_pending(moment, cell_nodes)
+                moment = []
+                self.clock = time
+                self._judge_young()
+            cell = Cell(keys[cell_codes[number]], cell_sizes[number], None, values.get(number, ()))
+            moment.append((number, cell))
+        self._hold(moment, cell_nodes)
+        nodes = np.empty(count, np.int64)
+        nodes[order] = cell_nodes[cell_of]
+        return nodes
+
+    def _cell_values(self, alerts: list[Json], order: np.ndarray, cell_of: np.ndarray) -> dict[int, tuple[str, ...]]:
+        """Linking attribute values of the cells that have any."""
+        weights = {name: weight for name, weight in self.settings.attribute_weights.items() if weight}
+        found: dict[int, set[str]] = {}
+        if weights:
+            for position, cell in zip(order.tolist(), cell_of.tolist(), strict=True):
+                attributes = alerts[position].get("attributes")
+                if attributes:
+                    values = _values(attributes, weights)
+                    if values:
+                        found.setdefault(cell, set()).update(values)
+        return {cell: tuple(sorted(values)[:MAX_VALUES]) for cell, values in found.items()}
+
+    def _settle_pending(self, moment: list[tuple[int, Cell]], cell_nodes: np.ndarray) -> None:
+        """The clock goes on: judge the latest moment, what an earlier batch held of it included."""
+        held = {cell.key: cell for cell in self.pending}
+        self.pending = []
+        cells = []
+        for _, cell in moment:
+            before = held.pop(cell.key, None)
+            if before:
+                cell.count += before.count
+                cell.node = before.node
+                cell.values = tuple(sorted({*cell.values, *before.values})[:MAX_VALUES])
+            cells.append(cell)
+        cells += held.values()
+        self._settle(cells)
+        for number, cell in moment:
+            cell_nodes[number] = cell.node
+
+    def _hold(self, moment: list[tuple[int, Cell]], cell_nodes: np.ndarray) -> None:
+        """The batch ends: its last moment may go on in the next one, so its alerts wait in nodes of their own."""
+        held = {cell.key: cell for cell in self.pending}
+        for number, cell in moment:
+            before = held.get(cell.key)
+            if before is None:
+                cell.node = self._open(self._guess(cell), cell.key, "the latest alerts; judged when time goes on")
+                held[cell.key] = cell
+            else:
+                before.count += cell.count
+                before.values = tuple(sorted({*cell.values, *before.values})[:MAX_VALUES])
+                cell.node = before.node
+            cell_nodes[number] = cell.node
+        self.pending = list(held.values())
+
+    def _guess(self, cell: Cell) -> str:
+        """The kind that a cell of the latest moment most likely has."""
+        track = self.tracks.get(cell.key)
+        going_on = track is not None and abs(self.clock - track.last) <= self.settings.session_seconds
+        if cell.count >= self.settings.burst_alerts:
+            return BURST
+        return ROUTINE if track and going_on and track.kind == ROUTINE else STEP
+
+    def _open(self, kind: str, key: Key, reason: str) -> int:
+        return self.forest.add(kind, self.clock, "\0".join(key), reason=reason)
+
+    # One moment
+
+    def _settle(self, cells: list[Cell]) -> None:
+        """Give each cell of the moment that the clock shows its node."""
+        bursting: dict[str, list[tuple[Cell, Track]]] = {}
+        for cell in cells:
+            track = self._advance(cell)
+            if track.kind != BURST:
+                self._judge(cell.key, track)
+            if track.kind == BURST:
+                bursting.setdefault(cell.key[1], []).append((cell, track))
+                continue
+            if track.kind == ROUTINE:
+                node = self._routine(cell.key)
+            else:
+                assert track.node is not None
+                node = track.node
+                if cell.values:
+                    track.values = tuple(sorted({*track.values, *cell.values})[:MAX_VALUES])
+                if track.kind == STEP:
+                    for entity in self._entities(cell.key, track):
+                        link = self.links.get(entity)
+                        if link:
+                            link.last = max(link.last, self.clock)
+            self._place(cell, node)
+        for dst, members in bursting.items():
+            self._settle_burst(dst, members)
+
+    def _place(self, cell: Cell, node: int) -> None:
+        if cell.node is not None:
+            self.forest.merge(cell.node, node)
+        else:
+            cell.node = node
+
+    def _advance(self, cell: Cell) -> Track:
+        """Count the cell in its track; a pause ends the run, a long one the session."""
+        now, rules = self.clock, self.settings
+        track = self.tracks.get(cell.key)
+        if track is None or abs(now - track.last) > rules.forget_seconds:
+            track = self.tracks[cell.key] = Track(first=now, last=-math.inf)
+        gap = abs(now - track.last)  # a file that is older than the last one goes back in time
+        if gap > rules.session_seconds:
+            track.sessions += 1
+            track.session_start = now
+        if gap > rules.pause_seconds:
+            track.usual = max(track.usual, track.run_level)
+            track.run_start, track.run_count, track.run_level = now, 0, 0.0
+            track.kind = track.node = None
+            track.values = ()
+        track.level = track.level * math.exp(-gap / rules.burst_decay_seconds) + cell.count
+        track.run_level = max(track.run_level, track.level)
+        track.run_count += cell.count
+        track.first = min(track.first, now)
+        track.last = now
+        return track
+
+    def _judge(self, key: Key, track: Track) -> None:
+        """What kind of run is it, as far as can be told now?"""
+        now, rules = self.clock, self.settings
+        known = track.sessions >= rules.routine_sessions and now - track.first >= rules.routine_seconds
+        lasting = now - track.session_start >= rules.persistent_seconds
+        usual = track.level <= rules.routine_excess * max(track.usual, rules.routine_level)
+        routine = (known or lasting) and usual
+        watched = now - track.run_start <= rules.settle_seconds
+        many = track.level >= rules.burst_level or (watched and track.run_count >= rules.burst_alerts)
+        if many and not routine:
+            if track.kind != YOUNG:
+                track.node = None  # what it was before it burst stays where it is
+            track.kind = BURST
+        elif track.kind is None or (track.kind == ROUTINE and not routine):
+            rare = now - track.first >= rules.rare_seconds * track.sessions
+            if routine and not rare:
+                track.kind = ROUTINE
+                return
+            track.kind, track.repeated, track.run_start = YOUNG, routine, now
+            track.node = self._open(STEP, key, "")
+            self.young.append(key)
+
+    def _routine(self, key: Key) -> int:
+        """The cluster of a host's routine; a new one every day."""
+        dst = key[1]
+        start, node = self.routines.get(dst, (-math.inf, -1))
+        if abs(self.clock - start) > self.settings.routine_span_seconds:
+            node = self._open(
+                ROUTINE, key, f"routine of {dst}: alerts that come back there again and again, or never stop"
+            )
+            self.routines[dst] = (self.clock, node)
+        return node
+
+    # Steps
+
+    def _judge_young(self) -> None:
+        """Link the runs that have been watched long enough and stayed quiet."""
+        rules = self.settings
+        ready: list[Key] = []
+        young: list[Key] = []
+        unusual: dict[str, list[float]] = {}
+        for key in self.young:
+            track = self.tracks[key]
+            if track.kind != YOUNG:
+                continue
+            (ready if abs(self.clock - track.run_start) > rules.settle_seconds else young).append(key)
+            if not track.repeated:
+                unusual.setdefault(key[1], []).append(track.run_start)
+        self.young = young
+        for key in sorted(ready, key=lambda key: self.tracks[key].run_start):
+            track = self.tracks[key]
+            start, node = track.run_start, track.node
+            assert node is not None
+            if track.repeated and not self._beside_unusual(key[1], start, unusual):
+                track.kind = ROUTINE
+                self.forest.merge(node, self._routine(key))
+                continue
+            track.kind = STEP
+            self._link(key, track, node)
+
+    def _beside_unusual(self, dst: str, start: float, unusual: dict[str, list[float]]) -> bool:
+        """Does something unusual happen on the host at the same moment?"""
+        near = self.settings.settle_seconds
+        if any(abs(other - start) <= near for other in unusual.get(dst, ())):
+            return True
+        link = self.links.get(dst)
+        return link is not None and _apart(start, link) <= near
+
+    def _link(self, key: Key, track: Track, node: int) -> None:
+        """Merge a step with the latest ones on its entities that are near enough."""
+        rules = self.settings
+        start = track.run_start
+        reasons = []
+        for entity, window in self._entities(key, track).items():
+            link = self.links.get(entity)
+            if link is None or _apart(start, link) > window or abs(start - link.since) > rules.span_seconds:
+                self.links[entity] = Link(track.last, node, start)
+                continue
+            if self.explaining:
+                shared = "comes at the same moment as" if entity == MOMENT else f"shares {entity} with"
+                reasons.append(f"{shared} a step {_apart(start, link):.0f} s away")
+            self.forest.merge(link.node, node)
+            link.last = max(link.last, track.last)
+        if self.explaining:
+            self.notes[node] = "; ".join([f"{key[2]!r} on {key[1]} is {_novelty(track)}", *reasons])
+        root = self.forest.root(node)
+        if not self.forest.reason[root]:
+            self.forest.reason[root] = f"unusual, quiet alerts, the first of them {key[2][:80]!r} on {key[1]}"
+
+    def _entities(self, key: Key, track: Track) -> dict[str, float]:
+        """What a run can share with another, and for how long that links them."""
+        src, dst, _ = key
+        window = self.settings.link_seconds
+        entities = {src: window, dst: window, MOMENT: self.settings.moment_seconds}
+        weights = self.settings
+        for value in track.values:
+            entities[value] = window * weights.attribute_weights.get(value.split("=", 1)[0], 0.0)
+        for host in (src, dst):
+            for value in self.node_values.get(host, ()):
+                entities[value] = window * weights.node_weights.get(value.split("=", 1)[0], 0.0)
+        return entities
+
+    # Bursts
+
+    def _settle_burst(self, dst: str, members: list[tuple[Cell, Track]]) -> None:
+        """Put a host's bursting cells in the burst that their leaders tell."""
+        now, rules = self.clock, self.settings
+        bursts = [burst for burst in self.bursts.get(dst, ()) if abs(now - burst.last) <= rules.pause_seconds]
+        levels = {cell.key: track.level for cell, track in members}
+        for burst in bursts:
+            for key in burst.leaders - levels.keys():
+                track = self.tracks.get(key)
+                if track and track.kind == BURST and abs(now - track.last) <= rules.pause_seconds:
+                    levels[key] = track.level * math.exp(-abs(now - track.last) / rules.burst_decay_seconds)
+        total = sum(levels.values())
+        leaders = frozenset(key for key, level in levels.items() if level >= rules.burst_share * total)
+
+        current = bursts[-1] if bursts else None
+        if current is None or current.leaders != leaders:
+            again = next((burst for burst in bursts if burst.leaders == leaders), None)
+            if current and now - current.start <= rules.settle_seconds:
+                current.leaders = leaders  # it is still taking shape
+            elif again:
+                bursts.remove(again)
+                bursts.append(again)
+            else:
+                reason = f"burst on {dst}, led by " + ", ".join(sorted(repr(key[2][:80]) for key in leaders)[:3])
+                node = self._open(BURST, min(levels), reason)
+                bursts.append(Burst(leaders, node, now, now))
+            current = bursts[-1]
+        current.last = now
+        self.bursts[dst] = bursts
+        for cell, track in members:
+            if track.node is not None:  # it was watched until now
+                self.forest.merge(track.node, current.node)
+                track.node = None
+            if cell.key in leaders:
+                track.home = current.node
+            # Who led another burst that goes on stays with it.
+            home = next((b for b in bursts if b.node == track.home and cell.key in b.leaders), current)
+            home.last = now
+            self._place(cell, home.node)
+
+    # Answer and state
+
+    def answer(self, alerts: list[Json], nodes: np.ndarray) -> list[Json]:
+        """Clusters of the batch's alerts, oldest first, and those that were merged into another."""
+        forest = self.forest
+        known = [(node, name) for node, name in enumerate(forest.ids) if name is not None]
+        distinct, inverse = np.unique(nodes, return_inverse=True)
+        roots = np.fromiter((forest.root(node) for node in distinct.tolist()), np.int64, len(distinct))
+        root_of = roots[inverse] if len(nodes) else nodes
+        order = np.argsort(root_of, kind="stable")
+        i = np.fromiter((alert["i"] for alert in alerts), np.int64, len(alerts))[order]
+        borders = np.flatnonzero(np.diff(root_of[order])) + 1
+        members = {int(root_of[order[start]]): i[start:end].tolist() for start, end in _spans(borders, len(order))}
+        rows = []
+        for root in sorted(members, key=lambda root: forest.born[root]):
+            name, status = forest.ids[root], "continued"
+            if name is None:
+                name, status = forest.name(root, self.opened), "new"
+                self.opened += 1
+            rows.append(self._row(root, name, status, members[root]))
+        for node, name in known:
+            root = forest.root(node)
+            if root != node:
+                rows.append({**self._row(root, name, "merged", []), "into": forest.ids[root]})
+        return rows
+
+    def _row(self, root: int, name: str, status: str, members: list[int]) -> Json:
+        forest = self.forest
+        return {
+            "cluster_id": name,
+            "alerts": members,
+            "status": status,
+            "kind": forest.kind[root],
+            "reason": forest.reason[root] or "too young to be judged",
+        }
+
+    def state(self) -> Json:
+        """What the next batch needs; grows with the open clusters and the tracks of the last month."""
+        now, rules, forest = self.clock, self.settings, self.forest
+        kept: dict[int, int] = {}  # root -> its place in the state
+
+        def place(node: int | None) -> int | None:
+            return None if node is None else kept.setdefault(forest.root(node), len(kept))
+
+        recent = sorted(
+            (item for item in self.tracks.items() if abs(now - item[1].last) <= rules.forget_seconds),
+            key=lambda item: (abs(now - item[1].last), item[0]),
+        )[:MAX_TRACKS]
+        tracks = []
+        for key, track in sorted(recent):
+            if abs(now - track.last) > rules.pause_seconds:
+                track.usual, track.node, track.home = max(track.usual, track.run_level), None, None
+            values = list(astuple(track))
+            values[-3:-1] = place(track.node), place(track.home)
+            tracks.append([*key, *values])
+        links = [
+            [entity, link.last, place(link.node), link.since]
+            for entity, link in sorted(self.links.items())
+            if abs(now - link.last) <= rules.link_seconds
+        ]
+        routines = [
+            [dst, start, place(node)]
+            for dst, (start, node) in sorted(self.routines.items())
+            if abs(now - start) <= rules.routine_span_seconds
+        ]
+        bursts = [
+            [dst, sorted(burst.leaders), place(burst.node), burst.start, burst.last]
+            for dst, open_bursts in sorted(self.bursts.items())
+            for burst in open_bursts
+            if abs(now - burst.last) <= rules.pause_seconds
+        ]
+        pending = [[list(cell.key), cell.count, place(cell.node), list(cell.values)] for cell in self.pending]
+        return {
+            "version": STATE_VERSION,
+            "clock": None if math.isinf(now) else now,
+            "opened": self.opened,
+            "tracks": tracks,
+            "young": sorted(key for key in self.young if self.tracks[key].kind == YOUNG),
+            "links": links,
+            "routines": routines,
+            "bursts": bursts,
+            "pending": pending,
+            "clusters": [forest.row(node) for node in kept],
+        }
+
+    def _load(self, state: Json) -> None:
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"the state is of version {state.get('version')}, this model reads {STATE_VERSION}")
+        self.clock = -math.inf if state["clock"] is None else state["clock"]
+        self.opened = state["opened"]
+        for name, kind, time, seed, reason in state["clusters"]:
+            self.forest.add(kind, time, seed, name, reason)
+        for src, dst, name, *values in state["tracks"]:
+            values[-1] = tuple(values[-1])
+            self.tracks[src, dst, name] = Track(*values)
+        self.young = [(src, dst, name) for src, dst, name in state["young"]]
+        self.links = {entity: Link(last, node, since) for entity, last, node, since in state["links"]}
+        self.routines = {dst: (start, node) for dst, start, node in state["routines"]}
+        for dst, leaders, node, start, last in state["bursts"]:
+            burst = Burst(frozenset((src, to, name) for src, to, name in leaders), node, start, last)
+            self.bursts.setdefault(dst, []).append(burst)
+        self.pending = [
+            Cell((src, dst, name), count, node, tuple(values))
+            for (src, dst, name), count, node, values in state["pending"]
+        ]
+
+
+def _apart(time: float, link: Link) -> float:
+    """Seconds between a time and the step that a link stands for."""
+    return max(0.0, time - link.last, link.since - time)
+
+
+def _novelty(track: Track) -> str:
+    if track.repeated:
+        return "rare there, and beside something unusual"
+    return "new there" if track.sessions <= 1 else f"there for only the {track.sessions}th session"
+
+
+def _values(attributes: Any, weights: Mapping[str, float]) -> tuple[str, ...]:
+    """The attributes that have a weight, as `name=value`."""
+    if not isinstance(attributes, dict):
+        return ()
+    return tuple(
+        f"{name}={attributes[name]}"[:300]
+        for name, weight in weights.items()
+        if weight and attributes.get(name) not in (None, "")
+    )
+
+
+def _spans(borders: np.ndarray, end: int) -> Iterable[tuple[int, int]]:
+    edges = [0, *borders.tolist(), end]
+    return ((a, b) for a, b in itertools.pairwise(edges) if a < b)
