@@ -19,7 +19,7 @@ WORK_FOLDER = ".watchfloor"
 DECLARED_VERSION = "3.13"
 CONFIG_ENVIRONMENT = "local"
 # What a build is made of; nothing else in the project changes it.
-SOURCES = ("template.yaml", "functions", "layers", "statemachines")
+SOURCES = ("template.yaml", "functions", "layers", "statemachines", "models/template.yaml")
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".DS_Store")
@@ -165,6 +165,7 @@ def _copy_for(root: Path, version: str) -> Path:
         if source.is_dir():
             shutil.copytree(source, copy / name, ignore=_IGNORED)
         elif source.exists():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy / name)
     for template in copy.rglob("*.y*ml"):
         text = template.read_text()

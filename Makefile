@@ -1,0 +1,71 @@
+# make demo, make test, make lint: each sets up .venv by itself. PYTHON=... chooses the interpreter (3.11 to 3.13).
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := pyproject.toml $(wildcard layers/*/requirements.txt) models/requirements.txt local/requirements.txt
+TEMPLATES := template.yaml models/template.yaml functions/pipeline/template.yaml
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test lint format test-sam-local test-permissions evaluate bench push-models clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## .venv with the `watchfloor` command (the others do this by themselves)
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "Watchfloor needs Python 3.11, 3.12 or 3.13 on PATH; or say make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.python $(REQUIREMENTS)
+	@echo "Installing what it needs (a minute, the first time)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e . 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/watchfloor --help >/dev/null
+	@touch $@
+
+$(VENV)/.test-ready: $(VENV)/.ready tests/requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]' 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@touch $@
+
+demo: $(VENV)/.ready  ## Build, deploy to a cloud on this machine, run alerts through it: make demo [ALERTS=file]
+	@$(BIN)/watchfloor demo $(ALERTS)
+
+test: $(VENV)/.test-ready  ## All tests that need neither Docker nor a real OpenSearch
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy layers/watchfloor/watchfloor local models bench
+	@$(BIN)/mypy functions/pipeline
+	@$(BIN)/cfn-lint $(TEMPLATES)
+	@for t in $(TEMPLATES); do SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint --template $$t; done
+	@$(BIN)/python -m local.asl statemachines/*.asl.yaml
+
+format: $(VENV)/.test-ready  ## Format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+test-sam-local: $(VENV)/.test-ready  ## Every function by `sam local invoke` (needs Docker)
+	@$(BIN)/pytest -m docker tests/docker
+
+test-permissions: $(VENV)/.test-ready  ## Take each permission away in turn and see the pipeline fail (some minutes)
+	@$(BIN)/python -m tests.permissions
+
+evaluate: $(VENV)/.test-ready  ## Score the models on labelled data
+	@$(BIN)/python -m models.evaluate
+
+bench: $(VENV)/.ready  ## Alerts per second, memory: make bench [ALERTS=n]
+	@$(BIN)/watchfloor bench $(if $(ALERTS),--alerts $(ALERTS))
+
+push-models: $(VENV)/.ready  ## Model image into ECR, by Docker or else by CodeBuild; before the first `sam deploy`
+	@$(BIN)/python -m models.push $(PUSH_ARGS)
+
+clean:  ## Remove what was built here
+	rm -rf .watchfloor .aws-sam build *.egg-info
