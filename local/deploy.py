@@ -83,6 +83,7 @@ def build(root: str | Path, python_version: str | None = None) -> Path:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        check=False,
     )
     if outcome.returncode:
         raise BuildError(f"sam build failed:\n{_tail(outcome.stdout)}")
@@ -130,6 +131,7 @@ def deploy(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        check=False,
     )
     cloudformation = cloud.session().client("cloudformation")
     if outcome.returncode:

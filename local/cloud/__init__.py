@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import boto3
@@ -83,7 +83,7 @@ class LocalCloud:
         self.twins: dict[str, str] = {}
         self.log_path: Path | None = None
 
-    def __enter__(self) -> LocalCloud:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -210,10 +210,8 @@ class LocalCloud:
         raise LocalCloudError(f"the local cloud did not answer in {START_TIMEOUT_SECONDS} s:\n{self._log_tail()}")
 
     def _start_twins(self) -> None:
-        try:
-            from local.twins import Twins
-        except ImportError:
-            return
+        from local.twins import Twins
+
         self._twins = Twins(None)
         self._twins.start()
         self.twins = dict(self._twins.urls)

@@ -15,9 +15,23 @@ PINNED_VERSION = "1.5.33"
 
 ANCHORS: dict[str, str] = {
     "core.iam_actions:extract_resource_arn": "82f51700695c",
+    "core.iam_evaluator:_resolve_condition_key": "15e26964cd38",
     "services.cloudformation.engine:_parse_template": "3accea2c0e11",
     "services.cloudformation.provisioners:_cfn_nested_stack_deploy": "66d29efafd8a",
     "services.cloudformation.provisioners:_sfn_definition": "e29ae22959e7",
+    "services.stepfunctions:_create_state_machine": "4bc1231dda69",
+    "services.stepfunctions:_exec_intrinsic": "4ecd0aea2f6e",
+    "services.stepfunctions:_fail_execution": "e6da895fa0b7",
+    "services.stepfunctions:_resolve_ctx_path": "9d99cf3416f9",
+    "services.stepfunctions:_resolve_path": "4ca0c5fe9f70",
+    "services.stepfunctions:_run_execution": "996dff84e0e0",
+    "services.stepfunctions:_run_sub_machine": "f8d844168b14",
+    "services.stepfunctions:_send_task_failure": "c2a489b4ed33",
+    "services.stepfunctions:_send_task_heartbeat": "56879a4655d1",
+    "services.stepfunctions:_send_task_success": "12eff48bce57",
+    "services.stepfunctions:_start_execution": "9923282fc76c",
+    "services.stepfunctions:_stop_execution": "44d2d84ccd5c",
+    "services.stepfunctions:_update_state_machine": "476e0deee6a3",
 }
 
 

@@ -16,9 +16,18 @@ def install() -> Callable[..., Any]:
 
     from ministack import app
 
-    from local.cloud.overlay import cloudformation, control, sagemaker
+    from local.cloud.overlay import (
+        cloudformation,
+        control,
+        data_flow,
+        interpreter,
+        sagemaker,
+        step_functions,
+        task_tokens,
+        transport,
+    )
 
-    for concern in (cloudformation, sagemaker):
+    for concern in (data_flow, interpreter, step_functions, task_tokens, cloudformation, sagemaker, transport):
         concern.install()
     return control.wrap(app.app)
 

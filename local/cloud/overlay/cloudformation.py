@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextvars
-import json
 from typing import Any
 
-import yaml
 from ministack.services.cloudformation import engine
 
 from local.cloud import anchors
+from local.cloud.overlay import step_functions
 
 # The parameters of the nested stack whose template is about to be parsed: only there the transforms are missing.
 _nested_parameters: contextvars.ContextVar[list[dict[str, str]] | None] = contextvars.ContextVar(
@@ -26,7 +25,8 @@ def install() -> None:
         lambda *arguments, **keywords: _deploy_nested(deploy_nested, *arguments, **keywords),
     )
     definition = anchors.replace(
-        "services.cloudformation.provisioners:_sfn_definition", lambda props: _definition(definition(props))
+        "services.cloudformation.provisioners:_sfn_definition",
+        lambda props: _definition(definition(props), props),
     )
 
 
@@ -48,14 +48,13 @@ def _parse(parse: Any, body: str) -> dict[str, Any]:
     _nested_parameters.set(None)
     transformed = engine._apply_transforms(template, parameters)
     if isinstance(transformed, engine._TransformFailed):
-        raise ValueError(f"Transform failed: {transformed.error}")
+        raise ValueError(f"Transform failed: {transformed.error}")  # noqa: TRY004
     return transformed
 
 
-def _definition(text: str) -> str:
-    """The definition as JSON, which is what the state machine store and the interpreter read."""
+def _definition(text: str, props: dict[str, Any]) -> str:
+    """The definition as JSON, if Step Functions would take it."""
     try:
-        json.loads(text)
-        return text
-    except ValueError:
-        return json.dumps(yaml.safe_load(text), default=str)
+        return step_functions.checked_definition(text, props.get("RoleArn"), props.get("LoggingConfiguration"))
+    except step_functions.Refused as refusal:
+        raise ValueError(f"{refusal} (Service: Sfn, Status Code: 400, Error Code: {refusal.code})") from None

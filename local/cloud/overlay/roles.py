@@ -54,8 +54,8 @@ def client(role_arn: str, service: str, endpoint_url: str) -> Any:
             "SessionToken": token,
         },
     )
-    return boto3.client(
-        service,
+    return boto3.Session().client(
+        service,  # type: ignore[call-overload]
         endpoint_url=endpoint_url,
         region_name=get_region(),
         aws_access_key_id=key,
