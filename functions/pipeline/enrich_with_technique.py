@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from watchfloor.intake import take_in
-from watchfloor.mappings import builtin_mappings, load_mapping
+from watchfloor.formats import builtin_mappings, load_mapping
 
 from watchfloor.batches import ALERT_BYTES, id_map
 from watchfloor.clients.aws import client, table
