@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from decimal import Decimal
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from watchfloor.clients.aws import error_code, passing_errors
+from watchfloor.clients.items import plain, stored
 
 RUNNING, SUCCEEDED, FAILED = "RUNNING", "SUCCEEDED", "FAILED"
 # How far a run is; a run that is taken over goes on from here.
@@ -25,7 +25,7 @@ class RunTable:
     def get(self, run_id: str) -> dict[str, Any] | None:
         with passing_errors():
             item = self._table.get_item(Key={"run_id": run_id}, ConsistentRead=True).get("Item")
-        return _plain(item) if item else None
+        return plain(item) if item else None
 
     def create(self, run_id: str, row: dict[str, Any]) -> bool:
         """False where the run exists already."""
@@ -41,7 +41,7 @@ class RunTable:
             "expires_at": now + self._retention_seconds,
         }
         return self._conditional(
-            self._table.put_item, Item=_stored(item), ConditionExpression="attribute_not_exists(run_id)"
+            self._table.put_item, Item=stored(item), ConditionExpression="attribute_not_exists(run_id)"
         )
 
     def take_over(self, run_id: str, from_execution_arn: str, execution_arn: str, ticket: int) -> bool:
@@ -76,7 +76,7 @@ class RunTable:
             Key={"run_id": run_id},
             UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
             ExpressionAttributeNames=names,
-            ExpressionAttributeValues=_stored({f":{name}": value for name, value in changes.items()} | (values or {})),
+            ExpressionAttributeValues=stored({f":{name}": value for name, value in changes.items()} | (values or {})),
             ConditionExpression=" AND ".join(filter(None, ("attribute_exists(run_id)", condition))),
         )
 
@@ -90,24 +90,3 @@ class RunTable:
                 return False
             raise
         return True
-
-
-def _plain(value: Any) -> Any:
-    """DynamoDB's Decimals back to int and float."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _stored(value: Any) -> Any:
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    if isinstance(value, dict):
-        return {key: _stored(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_stored(item) for item in value]
-    return value
