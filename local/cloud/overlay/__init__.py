@@ -17,17 +17,33 @@ def install() -> Callable[..., Any]:
     from ministack import app
 
     from local.cloud.overlay import (
+        alarms,
         cloudformation,
         control,
         data_flow,
+        events,
         interpreter,
+        lambda_workers,
+        log_patterns,
+        queues,
         sagemaker,
         step_functions,
         task_tokens,
-        transport,
     )
 
-    for concern in (data_flow, interpreter, step_functions, task_tokens, cloudformation, sagemaker, transport):
+    for concern in (
+        alarms,
+        cloudformation,
+        data_flow,
+        events,
+        interpreter,
+        lambda_workers,
+        log_patterns,
+        queues,
+        sagemaker,
+        step_functions,
+        task_tokens,
+    ):
         concern.install()
     return control.wrap(app.app)
 

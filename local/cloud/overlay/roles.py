@@ -63,3 +63,22 @@ def client(role_arn: str, service: str, endpoint_url: str) -> Any:
         aws_session_token=token,
         config=Config(retries={"max_attempts": 1}, read_timeout=120, s3={"addressing_style": "path"}),
     )
+
+
+def service_may(principal: str, policy: Any, action: str, resource_arn: str, source_arn: str) -> bool:
+    """Whether a resource's own policy lets a service act on it for this source."""
+    result = iam_evaluator.evaluate_resource_policy(
+        policy or {},
+        iam_evaluator.EvalContext(
+            principal_arn=f"arn:aws:iam::{get_account_id()}:service/{principal}",
+            principal_type="Service",
+            principal_account="",
+            action=action,
+            resource_arn=resource_arn,
+            region=get_region(),
+            secure_transport=True,
+            service_context={"aws:sourcearn": source_arn, "aws:sourceaccount": get_account_id()},
+        ),
+        service=principal,
+    )
+    return result.decision == "Allow"
