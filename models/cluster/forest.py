@@ -38,13 +38,13 @@ class Forest:
         return node
 
     def merge(self, a: int, b: int) -> int:
-        """Make one cluster of two; what it is follows the second."""
+        """Make one cluster of two; what it is, and why, follows the second."""
         a, b = self.root(a), self.root(b)
-        kind = self.kind[b]
+        kind, reason = self.kind[b], self.reason[b] or self.reason[a]
         if self._age(b) < self._age(a):
             a, b = b, a
         self.parent[b] = a
-        self.kind[a] = kind
+        self.kind[a], self.reason[a] = kind, reason
         return a
 
     def _age(self, node: int) -> tuple[bool, float, str]:

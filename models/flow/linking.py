@@ -1,13 +1,83 @@
-"""A flow is the clusters that share a host, in time order."""
+"""Clusters -> attack flows: which step led to which, and which flow an analyst should open first.
+
+Two clusters belong to one flow when they share a host soon after each other; the more a host stands for both and the
+shorter the pause, the surer. Routine stays out of flows. Where clusters start together, the order that techniques have
+in known attacks decides which led to which.
+
+A flow scores high when its techniques are severe and new in this stream, when a burst and quiet steps come together, and
+when it moves over several clusters. What occurs every day scores low.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.flow.order import comes_first, place
+
 Json = dict[str, Any]
-OPEN_SECONDS = 86_400.0
-MAX_CLUSTERS = 1_000
+STATE_VERSION = 1
+
+LINK_SECONDS = 4 * 3600.0  # half of the confidence is gone after about this long
+LINK_CONFIDENCE = 0.2  # less does not make one flow of two clusters
+OPEN_SECONDS = 2 * 86400.0  # a flow that got nothing for so long is closed
+ORDER_SECONDS = 120.0  # clusters that start closer together are ordered by their techniques
+MAX_MEMBERS = 500
+MAX_FLOWS = 5_000
+MAX_HOSTS = 20
+MEMORY_SECONDS = 7 * 86400.0  # how long a technique is remembered as usual
+# Contract 4, worst first.
+SEVERITY = (
+    "Impact",
+    "Exfiltration",
+    "Command and Control",
+    "Collection",
+    "Lateral Movement",
+    "Credential Access",
+    "Privilege Escalation",
+    "Persistence",
+    "Execution",
+    "Initial Access",
+    "Defense Evasion",
+    "Discovery",
+    "Resource Development",
+    "Reconnaissance",
+)
+KIND = re.compile(r"(burst|routine|step)-[0-9a-f]+$")
+
+
+@dataclass
+class Member:
+    """One cluster of a flow."""
+
+    cluster_id: str
+    start: float
+    end: float
+    count: int
+    kind: str
+    hosts: list[str]  # most frequent first
+    novelty: dict[str, float]  # of its techniques when they were first seen in it
+    tactics: list[str]
+
+
+@dataclass
+class Flow:
+    """An open flow."""
+
+    flow_id: str
+    members: list[Member] = field(default_factory=list)
+
+    @property
+    def start(self) -> float:
+        return min(member.start for member in self.members)
+
+    @property
+    def end(self) -> float:
+        return max(member.end for member in self.members)
 
 
 def update(clusters: list[Json], state: Json | None) -> tuple[list[Json], Json]:
@@ -16,43 +86,197 @@ def update(clusters: list[Json], state: Json | None) -> tuple[list[Json], Json]:
     Parameters
     ----------
     clusters
-        This run's new and updated clusters, with cumulative values.
+        This run's new and updated clusters, with cumulative values; hosts and techniques most frequent first.
     state
         What the last call gave back, or None.
 
     Returns
     -------
     flows, state
-        Flows that are new or changed, and the open ones for the next call.
+        All flows that are new or changed, with `merged` where one absorbed others, best score first; and the open ones
+        for the next call. Routine clusters are in no flow.
     """
-    opened = int((state or {}).get("opened", 0))
-    flows: dict[str, Json] = {f["flow_id"]: f for f in (state or {}).get("flows", [])}
-    home = {cluster: f["flow_id"] for f in flows.values() for cluster in f["cluster_ids"]}
-    by_host = {host: f["flow_id"] for f in flows.values() for host in f["hosts"]}
-    changed: dict[str, None] = {}
-    for cluster in sorted(clusters, key=lambda c: (c["start_time"], c["cluster_id"])):
-        hosts = sorted({*(cluster.get("src") or ()), *(cluster.get("dst") or ())})
-        name = cluster["cluster_id"]
-        flow_id = home.get(name) or next((by_host[h] for h in hosts if h in by_host), None)
-        flow = flows.get(flow_id or "")
-        if flow is None or (name not in home and cluster["start_time"] - flow["end_time"] > OPEN_SECONDS):
-            flow_id = hashlib.sha256(f"{opened}|{name}".encode()).hexdigest()[:16]
-            opened += 1
-            flow = flows[flow_id] = {
-                "flow_id": flow_id, "cluster_ids": [], "edges": [], "score": 0.0, "hosts": [],
-                "end_time": cluster["end_time"],
-            }  # fmt: skip
-        if name not in home:
-            if flow["cluster_ids"]:
-                flow["edges"].append([flow["cluster_ids"][-1], name, 0.5])
-            flow["cluster_ids"] = [*flow["cluster_ids"], name][-MAX_CLUSTERS:]
-            flow["edges"] = flow["edges"][-MAX_CLUSTERS:]
-            home[name] = flow["flow_id"]
-            flow["score"] += len(cluster.get("tactics") or ())
-        flow["end_time"] = max(flow["end_time"], cluster["end_time"])
-        flow["hosts"] = sorted({*flow["hosts"], *hosts})
-        by_host.update(dict.fromkeys(hosts, flow["flow_id"]))
-        changed[flow["flow_id"]] = None
-    answer = [{key: flows[f][key] for key in ("flow_id", "cluster_ids", "edges", "score")} for f in changed]
-    now = max((f["end_time"] for f in flows.values()), default=0.0)
-    return answer, {"opened": opened, "flows": [f for f in flows.values() if now - f["end_time"] <= OPEN_SECONDS]}
+    linking = Linking(state)
+    for cluster in sorted(clusters, key=lambda row: (row["start_time"], row["cluster_id"])):
+        linking.add(cluster)
+    return linking.answer(), linking.state()
+
+
+class Linking:
+    """Open flows of one stream, and how usual each technique is in it."""
+
+    def __init__(self, state: Json | None) -> None:
+        state = state or {"version": STATE_VERSION, "opened": 0, "flows": [], "usual": {}}
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"the state is of version {state.get('version')}, this model reads {STATE_VERSION}")
+        self.opened: int = state["opened"]
+        self.flows: dict[str, Flow] = {}
+        for row in state["flows"]:
+            self.flows[row["flow_id"]] = Flow(row["flow_id"], [Member(**member) for member in row["members"]])
+        self.usual: dict[str, list[float]] = state["usual"]  # technique -> how often, decayed; and when last
+        self.home = {member.cluster_id: flow.flow_id for flow in self.flows.values() for member in flow.members}
+        self.by_host: dict[str, set[str]] = {}
+        for flow in self.flows.values():
+            self._index(flow)
+        self.changed: dict[str, None] = {}
+        self.merged: dict[str, list[str]] = {}
+
+    def add(self, cluster: Json) -> None:
+        """Put one cluster in the flow that it belongs to, which may join flows."""
+        member = self._member(cluster)
+        flow_id = self.home.get(member.cluster_id)
+        if flow_id is not None:
+            self._renew(self.flows[flow_id], member)
+            return
+        if member.kind == "routine":
+            return
+        related = {}
+        for host in member.hosts:
+            for flow_id in self.by_host.get(host, ()):
+                related[flow_id] = max(confidence(other, member) for other in self.flows[flow_id].members)
+        joined = [flow_id for flow_id, sure in related.items() if sure >= LINK_CONFIDENCE]
+        flow = self._join(joined) if joined else self._open(member)
+        flow.members.append(member)
+        self.home[member.cluster_id] = flow.flow_id
+        self._index(flow)
+        self.changed[flow.flow_id] = None
+
+    def _member(self, cluster: Json) -> Member:
+        kind = KIND.search(cluster["cluster_id"])
+        techniques = list(cluster.get("techniques") or ())
+        hosts = list(dict.fromkeys([*(cluster.get("dst") or ())[:MAX_HOSTS], *(cluster.get("src") or ())[:MAX_HOSTS]]))
+        return Member(
+            cluster_id=cluster["cluster_id"],
+            start=cluster["start_time"],
+            end=max(cluster["start_time"], cluster["end_time"]),
+            count=cluster.get("alert_count", 1),
+            kind=kind.group(1) if kind else "step",
+            hosts=hosts,
+            novelty=self._novelty(cluster["cluster_id"], techniques, cluster["start_time"]),
+            tactics=list(cluster.get("tactics") or ()),
+        )
+
+    def _novelty(self, cluster_id: str, techniques: Iterable[str], now: float) -> dict[str, float]:
+        """How new each technique is in the stream, 1 for never seen; and remember that it was seen."""
+        novelty = {}
+        known = self.home.get(cluster_id)
+        before = next((m.novelty for m in self.flows[known].members if m.cluster_id == cluster_id), {}) if known else {}
+        for technique in techniques:
+            if technique in before:
+                novelty[technique] = before[technique]
+                continue
+            count, last = self.usual.get(technique, (0.0, now))
+            count *= math.exp(-abs(now - last) / MEMORY_SECONDS)
+            novelty[technique] = round(1.0 / (1.0 + count), 4)
+            self.usual[technique] = [count + 1.0, now]
+        return novelty
+
+    def _renew(self, flow: Flow, member: Member) -> None:
+        """A cluster of a flow went on."""
+        place_in_flow = next(i for i, known in enumerate(flow.members) if known.cluster_id == member.cluster_id)
+        flow.members[place_in_flow] = member
+        self._index(flow)
+        self.changed[flow.flow_id] = None
+
+    def _open(self, member: Member) -> Flow:
+        digest = hashlib.sha256(f"{self.opened}\0{member.cluster_id}".encode("utf-8", "surrogatepass")).hexdigest()
+        flow = Flow(f"flow-{digest[:16]}")
+        self.opened += 1
+        self.flows[flow.flow_id] = flow
+        return flow
+
+    def _join(self, flow_ids: list[str]) -> Flow:
+        """One flow out of several; the oldest survives."""
+        oldest, *others = sorted(flow_ids, key=lambda flow_id: (self.flows[flow_id].start, flow_id))
+        flow = self.flows[oldest]
+        for flow_id in others:
+            absorbed = self.flows.pop(flow_id)
+            flow.members += absorbed.members
+            for member in absorbed.members:
+                self.home[member.cluster_id] = oldest
+                for host in member.hosts:
+                    self.by_host[host].discard(flow_id)
+            self.merged.setdefault(oldest, []).extend([flow_id, *self.merged.pop(flow_id, [])])
+            self.changed.pop(flow_id, None)
+        return flow
+
+    def _index(self, flow: Flow) -> None:
+        for member in flow.members:
+            for host in member.hosts:
+                self.by_host.setdefault(host, set()).add(flow.flow_id)
+
+    def answer(self) -> list[Json]:
+        """The flows that changed, best score first."""
+        rows = []
+        for flow_id in self.changed:
+            flow = self.flows[flow_id]
+            flow.members = in_order(flow.members)[-MAX_MEMBERS:]
+            row: Json = {
+                "flow_id": flow_id,
+                "cluster_ids": [member.cluster_id for member in flow.members],
+                "edges": edges(flow.members),
+                "score": score(flow.members),
+            }
+            if flow_id in self.merged:
+                row["merged"] = sorted(self.merged[flow_id])
+            rows.append(row)
+        return sorted(rows, key=lambda row: (-row["score"], row["flow_id"]))
+
+    def state(self) -> Json:
+        """Open flows and usual techniques; bounded by the flows of the last days."""
+        now = max((flow.end for flow in self.flows.values()), default=0.0)
+        still_open = sorted(
+            (flow for flow in self.flows.values() if now - flow.end <= OPEN_SECONDS),
+            key=lambda flow: (-flow.end, flow.flow_id),
+        )[:MAX_FLOWS]
+        rows = [{"flow_id": f.flow_id, "members": [asdict(member) for member in f.members]} for f in still_open]
+        return {"version": STATE_VERSION, "opened": self.opened, "flows": rows, "usual": self.usual}
+
+
+def confidence(a: Member, b: Member) -> float:
+    """How sure it is that two clusters are of one attack, 0 to 1: by the hosts they share and the pause between them."""
+    rank = {host: position for position, host in enumerate(b.hosts, 1)}
+    shared = max((1.0 / (p * rank[host]) for p, host in enumerate(a.hosts, 1) if host in rank), default=0.0)
+    pause = max(0.0, b.start - a.end, a.start - b.end)
+    return shared * math.exp(-pause / LINK_SECONDS)
+
+
+def in_order(members: Iterable[Member]) -> list[Member]:
+    """By time; clusters that start together by where their techniques stand in an attack."""
+    return sorted(members, key=lambda m: (m.start + ORDER_SECONDS * place(m.novelty), m.start, m.cluster_id))
+
+
+def edges(members: list[Member]) -> list[list[Any]]:
+    """From every cluster that led nowhere yet to the next one that it is related to, with confidence."""
+    ends: list[Member] = []
+    found = []
+    for member in members:
+        left = []
+        for end in ends:
+            sure = confidence(end, member)
+            if sure >= LINK_CONFIDENCE:
+                found.append([end.cluster_id, member.cluster_id, round(sure * _transition(end, member), 3)])
+            else:
+                left.append(end)
+        ends = [*left, member]
+    return found
+
+
+def _transition(a: Member, b: Member) -> float:
+    """How well known it is that techniques of a lead to those of b, .5 to 1 or less when it is the other way round."""
+    chances = [comes_first(x, y) for x in list(a.novelty)[:5] for y in list(b.novelty)[:5] if x != y]
+    return 0.5 + 0.5 * (sum(chances) / len(chances)) if chances else 0.75
+
+
+def score(members: list[Member]) -> float:
+    """Higher is worse: new and severe techniques, bursts beside steps, several clusters."""
+    novelty: dict[str, float] = {}
+    for member in members:
+        for technique, new in member.novelty.items():
+            novelty[technique] = max(new, novelty.get(technique, 0.0))
+    tactics = {tactic for member in members for tactic in member.tactics}
+    severity = max((1.0 - SEVERITY.index(t) / len(SEVERITY) for t in tactics if t in SEVERITY), default=0.0)
+    bursts = [member for member in members if member.kind == "burst"]
+    burst = math.log10(1 + max((member.count for member in bursts), default=0))
+    together = 2.0 if bursts and len(bursts) < len(members) else 1.0
+    return round((sum(novelty.values()) + burst * together) * (1.0 + severity) * math.log2(1 + len(members)), 3)
