@@ -22,7 +22,7 @@ _ADVICE = {
     "parameter TransformInstanceTypes; then start the execution again with the same input.",
     "ModelError": "The model refused its input or answered outside its contract. Its log is in the log group "
     "/aws/sagemaker/TransformJobs.",
-    "AccessDeniedException": "A role lacks a permission; deploy the template unchanged, or see docs/permissions.md.",
+    "AccessDenied": "A role lacks a permission; deploy the template unchanged, or see docs/permissions.md.",
 }
 _OTHER_ADVICE = (
     "Start the execution again with the same input: it goes on after the last finished batch. "
@@ -127,7 +127,7 @@ def failure_message(
         f"Error:    {error or 'none given'}",
         f"Cause:    {cause[:_CAUSE_CHARACTERS] or 'none given'}",
         "",
-        f"What now: {_ADVICE.get(error, _OTHER_ADVICE)}",
+        f"What now: {_ADVICE.get(error.removesuffix("Exception"), _OTHER_ADVICE)}",
         "",
         f"Console:  {console_link(execution_arn)}",
     ]

@@ -29,6 +29,7 @@ def install() -> Callable[..., Any]:
         sagemaker,
         step_functions,
         task_tokens,
+        transport,
     )
 
     for concern in (
@@ -43,6 +44,7 @@ def install() -> Callable[..., Any]:
         sagemaker,
         step_functions,
         task_tokens,
+        transport,
     ):
         concern.install()
     return control.wrap(app.app)
