@@ -405,6 +405,7 @@ def run(execution_arn: str) -> None:
         },
         "StateMachine": {"Id": execution["stateMachineArn"], "Name": machine["name"]},
     }
+    execution["events"][0]["previousEventId"] = 0
     scope = _scopes.setdefault(execution_arn, Scope())
     timer = None
     if "TimeoutSeconds" in definition:

@@ -1,6 +1,7 @@
 """The processes that stand for SageMaker's model containers.
 
-A server serves one job at a time, as a container does, and is kept warm between jobs of the same model.
+A server serves one job at a time, as a container does, and is kept warm between jobs of the same model. A model whose
+server needs longer than a minute to start says so in its environment: ``LOCAL_CLOUD_START_SECONDS``.
 """
 
 from __future__ import annotations
@@ -132,7 +133,8 @@ def _start(model: str, environment: Mapping[str, str]) -> Server:
 
 
 def _wait_for_ping(server: Server) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    environment = dict(server.key[1])
+    deadline = time.monotonic() + float(environment.get("LOCAL_CLOUD_START_SECONDS", START_TIMEOUT_SECONDS))
     while time.monotonic() < deadline and server.alive:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{server.url}/ping", timeout=5) as response:
             if response.status == 200:
