@@ -23,8 +23,8 @@ def check_names(records: list[Any]) -> list[str]:
     return names
 
 
-def check_alerts(document: Any) -> tuple[list[Json], Json, Json | None]:
-    """Alerts, node features and state of a clustering request."""
+def check_alerts(document: Any) -> tuple[list[Json], Json, Json | None, bool]:
+    """Alerts, node features and state of a clustering request, and whether it is the final one of its run."""
     alerts = _objects(document, "alerts")
     seen: set[int] = set()
     for number, alert in enumerate(alerts):
@@ -45,7 +45,10 @@ def check_alerts(document: Any) -> tuple[list[Json], Json, Json | None]:
     features = document.get("node_feature") or {}
     if not isinstance(features, dict):
         raise BadRequestError("node_feature: expected an object")
-    return alerts, features, _state(document)
+    final = document.get("final", False)
+    if not isinstance(final, bool):
+        raise BadRequestError("final: expected true or false")
+    return alerts, features, _state(document), final
 
 
 def check_clusters(document: Any) -> tuple[list[Json], Json | None]:

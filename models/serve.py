@@ -56,8 +56,8 @@ def load_cluster() -> Callable[[Any], Any]:
     settings = model.settings_from(os.environ)
 
     def answer(document: Any) -> Any:
-        alerts, node_feature, state = check_alerts(document)
-        clusters, state = model.update(alerts, node_feature, state, settings)
+        alerts, node_feature, state, final = check_alerts(document)
+        clusters, state = model.update(alerts, node_feature, state, settings, final=final)
         return {"clusters": clusters, "state": state}
 
     return answer

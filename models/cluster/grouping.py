@@ -26,6 +26,7 @@ import numpy as np
 
 from models.cluster.forest import Forest
 from models.cluster.settings import Settings
+from models.contract import BadRequestError
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]  # src, dst, name
@@ -89,7 +90,7 @@ class Cell:
 
 
 def update(
-    alerts: list[Json], node_feature: Json, state: Json | None, settings: Settings = DEFAULTS
+    alerts: list[Json], node_feature: Json, state: Json | None, settings: Settings = DEFAULTS, *, final: bool = False
 ) -> tuple[list[Json], Json]:
     """Put a batch of alerts in clusters.
 
@@ -103,6 +104,9 @@ def update(
         What the last call gave back, or None.
     settings
         Parameters; the same for every batch of a stream.
+    final
+        No more batches follow soon: judge the latest seconds as well, which otherwise wait in clusters of their own
+        and are merged by the next batch.
 
     Returns
     -------
@@ -111,15 +115,19 @@ def update(
     """
     grouping = Grouping(settings, node_feature, state)
     nodes = grouping.add(alerts)
+    if final:
+        grouping.finish()
     return grouping.answer(alerts, nodes), grouping.state()
 
 
 def explain(
-    alerts: list[Json], node_feature: Json, state: Json | None, settings: Settings = DEFAULTS
+    alerts: list[Json], node_feature: Json, state: Json | None, settings: Settings = DEFAULTS, *, final: bool = False
 ) -> dict[int, str]:
     """For each alert's `i`, why it is in its cluster; same arguments as :func:`update`."""
     grouping = Grouping(settings, node_feature, state, explaining=True)
     nodes = grouping.add(alerts)
+    if final:
+        grouping.finish()
     clusters = {i: row["cluster_id"] for row in grouping.answer(alerts, nodes) for i in row["alerts"]}
     forest = grouping.forest
     return {
@@ -146,7 +154,10 @@ class Grouping:
         self.opened = 0
         self.node_values = {name: _values(features, settings.node_weights) for name, features in node_feature.items()}
         if state:
-            self._load(state)
+            try:
+                self._load(state)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise BadRequestError(f"state: not one that this model gave ({error!r})") from error
 
     # One batch
 
@@ -183,6 +194,12 @@ class Grouping:
         nodes = np.empty(count, np.int64)
         nodes[order] = cell_nodes[cell_of]
         return nodes
+
+    def finish(self) -> None:
+        """Judge what still waits, as if nothing followed."""
+        self._settle(self.pending)
+        self.pending = []
+        self._judge_young(all_of_them=True)
 
     def _cell_values(self, alerts: list[Json], order: np.ndarray, cell_of: np.ndarray) -> dict[int, tuple[str, ...]]:
         """Linking attribute values of the cells that have any."""
@@ -324,14 +341,16 @@ class Grouping:
         start, node = self.routines.get(dst, (-math.inf, -1))
         if abs(self.clock - start) > self.settings.routine_span_seconds:
             node = self._open(
-                ROUTINE, key, f"routine of {dst}: alerts that come back there again and again, or never stop"
+                ROUTINE,
+                key,
+                f"routine of {dst}: each of its alerts came back there on several occasions, or never stops",
             )
             self.routines[dst] = (self.clock, node)
         return node
 
     # Steps
 
-    def _judge_young(self) -> None:
+    def _judge_young(self, *, all_of_them: bool = False) -> None:
         """Link the runs that have been watched long enough and stayed quiet."""
         rules = self.settings
         ready: list[Key] = []
@@ -341,7 +360,8 @@ class Grouping:
             track = self.tracks[key]
             if track.kind != YOUNG:
                 continue
-            (ready if abs(self.clock - track.run_start) > rules.settle_seconds else young).append(key)
+            watched = abs(self.clock - track.run_start) > rules.settle_seconds
+            (ready if watched or all_of_them else young).append(key)
             if not track.repeated:
                 unusual.setdefault(key[1], []).append(track.run_start)
         self.young = young
@@ -490,7 +510,8 @@ class Grouping:
         tracks = []
         for key, track in sorted(recent):
             if abs(now - track.last) > rules.pause_seconds:
-                track.usual, track.node, track.home = max(track.usual, track.run_level), None, None
+                track.usual = max(track.usual, track.run_level)
+                track.kind = track.node = track.home = None
             values = list(astuple(track))
             values[-3:-1] = place(track.node), place(track.home)
             tracks.append([*key, *values])
@@ -526,7 +547,7 @@ class Grouping:
 
     def _load(self, state: Json) -> None:
         if state.get("version") != STATE_VERSION:
-            raise ValueError(f"the state is of version {state.get('version')}, this model reads {STATE_VERSION}")
+            raise ValueError(f"version {state.get('version')} instead of {STATE_VERSION}")
         self.clock = -math.inf if state["clock"] is None else state["clock"]
         self.opened = state["opened"]
         for name, kind, time, seed, reason in state["clusters"]:

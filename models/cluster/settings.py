@@ -26,9 +26,9 @@ class Settings:
     burst_share: float = 0.15  # names with this share of a burst tell it from another one
     # Routine: what came back in this many sessions over this long, or has been going on for so long.
     session_seconds: float = 1800.0
-    routine_sessions: int = 4
+    routine_sessions: int = 3
     routine_seconds: float = 21600.0
-    persistent_seconds: float = 7200.0
+    persistent_seconds: float = 3600.0
     routine_excess: float = 3.0  # times the usual level is no routine
     routine_level: float = 5.0
     rare_seconds: float = 7200.0  # what is rarer and comes together with something unusual belongs to it

@@ -17,13 +17,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.contract import BadRequestError
 from models.flow.order import comes_first, place
 
 Json = dict[str, Any]
 STATE_VERSION = 1
 
-LINK_SECONDS = 4 * 3600.0  # half of the confidence is gone after about this long
-LINK_CONFIDENCE = 0.2  # less does not make one flow of two clusters
+LINK_SECONDS = 2 * 3600.0  # the confidence falls to 1/e in so long
+LINK_CONFIDENCE = 0.3  # less does not make one flow of two clusters
 OPEN_SECONDS = 2 * 86400.0  # a flow that got nothing for so long is closed
 ORDER_SECONDS = 120.0  # clusters that start closer together are ordered by their techniques
 MAX_MEMBERS = 500
@@ -107,13 +108,17 @@ class Linking:
 
     def __init__(self, state: Json | None) -> None:
         state = state or {"version": STATE_VERSION, "opened": 0, "flows": [], "usual": {}}
-        if state.get("version") != STATE_VERSION:
-            raise ValueError(f"the state is of version {state.get('version')}, this model reads {STATE_VERSION}")
-        self.opened: int = state["opened"]
-        self.flows: dict[str, Flow] = {}
-        for row in state["flows"]:
-            self.flows[row["flow_id"]] = Flow(row["flow_id"], [Member(**member) for member in row["members"]])
-        self.usual: dict[str, list[float]] = state["usual"]  # technique -> how often, decayed; and when last
+        try:
+            if state["version"] != STATE_VERSION:
+                raise ValueError(f"version {state['version']} instead of {STATE_VERSION}")
+            self.opened: int = state["opened"]
+            self.flows = {
+                row["flow_id"]: Flow(row["flow_id"], [Member(**member) for member in row["members"]])
+                for row in state["flows"]
+            }
+            self.usual: dict[str, list[float]] = dict(state["usual"])  # technique -> how often, decayed; and when last
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BadRequestError(f"state: not one that this model gave ({error!r})") from error
         self.home = {member.cluster_id: flow.flow_id for flow in self.flows.values() for member in flow.members}
         self.by_host: dict[str, set[str]] = {}
         for flow in self.flows.values():
