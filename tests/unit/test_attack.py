@@ -1,4 +1,5 @@
 import pytest
+
 from watchfloor.attack import (
     SEVERITY,
     STAGES,

@@ -130,7 +130,7 @@ def read_alert(record: object, raw: object = None) -> tuple[AlertRow, int]:
         wrong.append("other_attributes_dict is not an object")
 
     if wrong:
-        raise RejectedAlert(wrong)
+        raise RejectedAlert(wrong if record.keys() & _FIELDS else [_no_alert(record)])
     row: AlertRow = {
         "id": given_id,  # type: ignore[typeddict-item]
         "time": time,
@@ -145,6 +145,12 @@ def read_alert(record: object, raw: object = None) -> tuple[AlertRow, int]:
     elif not record.keys() <= _FIELDS:
         row["raw"] = record
     return row, dropped
+
+
+def _no_alert(record: dict[str, Any]) -> str:
+    if "input" in record:
+        return '"input" is not a list of alerts'
+    return "the record has none of an alert's fields (id, time, src, dst, name), and no mapping reads it"
 
 
 def _seconds(time: object, wrong: list[str]) -> float:
