@@ -10,6 +10,7 @@ import ipaddress
 import json
 import uuid
 from collections import defaultdict
+from functools import cache
 from typing import Any
 
 import stix2
@@ -259,6 +260,7 @@ def _whole(campaign: Json) -> Json:
     }
 
 
+@cache
 def _authors() -> list[Any]:
     """Who defined the extension, the definition, and who wrote the flow."""
     ctid = stix2.v21.Identity(

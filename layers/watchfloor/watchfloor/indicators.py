@@ -44,7 +44,7 @@ _COMMON_TLDS = (
     "ua ro cz se no ch at be tk ml ga cf gq top xyz site online club shop live icu buzz work link click space store "
     "website tech pro pw ws onion dev app cloud"
 )
-_PRIVATE_TLDS = "local localdomain localhost lan internal intranet corp home arpa test invalid example"
+_PRIVATE_TLDS = "local localdomain localhost lan internal intranet corp home arpa test invalid"
 _COMMON, _PRIVATE = frozenset(_COMMON_TLDS.split()), frozenset(_PRIVATE_TLDS.split())
 
 
