@@ -100,13 +100,15 @@ def take(path: Path, work_dir: Path) -> dict:
         for batch in intake.batches():
             batches += 1
             alerts += len(batch)
+        used = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "alerts": alerts,
             "rejected": intake.rejected_count,
             "batches": batches,
             "read_seconds": round(read - started, 1),
             "batch_seconds": round(time.monotonic() - read, 1),
-            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_mb": round(used.ru_maxrss / 1024),
         }
 
 

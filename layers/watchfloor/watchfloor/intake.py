@@ -29,6 +29,7 @@ _RUN_BYTES = 48_000_000
 _ID_RUN_BYTES = 16_000_000
 _ROW_OVERHEAD_BYTES = 170  # of a key, its tuple and its line in memory
 _COUNTED_REASONS = 1_000
+_ALERT_KEYS = frozenset({"id", "time", "src", "dst", "name"})
 
 
 def take_in(
@@ -312,6 +313,8 @@ class _Formats:
             wrapped = [(record, *self._format_of(record)) for record in path.values(given)]
             if any(known for _, known, _ in wrapped):
                 return [(record, mapping) for record, _, mapping in wrapped]
+        if not given.keys() & _ALERT_KEYS and any(_is_empty_at(given, wrapper) for wrapper in self.wrappers):
+            return []
         return [(given, None)]
 
     def _format_of(self, record: Any) -> tuple[bool, Mapping | None]:
@@ -326,6 +329,12 @@ class _Formats:
             if mapping.matches(record):
                 return True, mapping
         return False, None
+
+
+def _is_empty_at(node: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        node = node.get(key) if isinstance(node, dict) else None
+    return bool(node == [])
 
 
 class _SortedRuns:
