@@ -88,7 +88,8 @@ class Twin:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = make_server("127.0.0.1", self._port, self, threaded=True)
         self._port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, name=type(self).__name__, daemon=True).start()
+        # It looks for a request to stop as often as this.
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name=type(self).__name__, daemon=True).start()
         return self
 
     def stop(self) -> None:
@@ -142,11 +143,11 @@ class Twin:
 
     def _answer(self, request: Request) -> Response:
         try:
-            self.authenticate(request)
             try:
                 function, arguments = self._routes.bind_to_environ(request.environ).match()
             except HTTPException as error:
                 raise self.not_found(request) from error
+            self.authenticate(request)
             with self.lock:
                 answer = function(request, **arguments)
         except Refusal as refusal:

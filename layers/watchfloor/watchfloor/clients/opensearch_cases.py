@@ -125,7 +125,7 @@ class OpenSearchCases:
             "comments": [],
         }
         with self._errors(f"create {case_id}"):
-            document = self._client.create(index=INDEX, id=case_id, body=body, refresh="wait_for")
+            document = self._client.create(index=INDEX, id=case_id, body=body)
             return self._ticket(document, "open")
 
     def update(self, ticket: Ticket, draft: Draft) -> None:
@@ -156,7 +156,6 @@ class OpenSearchCases:
                 body={"doc": changes},
                 if_seq_no=ticket.raw["_seq_no"],
                 if_primary_term=ticket.raw["_primary_term"],
-                refresh="wait_for",
             )
 
     @staticmethod
