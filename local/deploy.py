@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -121,7 +122,11 @@ def deploy(
             *("--template-file", str(built), "--stack-name", stack_name, "--region", "us-east-1"),
             *([] if "s3_bucket" in configured else ["--resolve-s3"]),
             *("--no-progressbar", "--capabilities", *CAPABILITIES),
-            *(["--parameter-overrides", *(f"{key}={value}" for key, value in overrides.items())] if overrides else []),
+            *(
+                ["--parameter-overrides", *(_quoted(key, value) for key, value in overrides.items())]
+                if overrides
+                else []
+            ),
             *_config(root, "deploy"),
         ],
         # The events of a stack are asked for every five seconds otherwise.
@@ -145,16 +150,20 @@ def _failures(cloudformation: Any, stack_name: str) -> Iterator[str]:
     """What failed by itself, in this stack and in those nested in it."""
     try:
         events = cloudformation.describe_stack_events(StackName=stack_name)["StackEvents"]
+        nested = cloudformation.describe_stacks()["Stacks"]
     except cloudformation.exceptions.ClientError:
         return
+    seen = set()
     for event in reversed(events):
-        reason = event.get("ResourceStatusReason", "")
-        if not event["ResourceStatus"].endswith("FAILED") or "cancelled" in reason:
+        logical_id, reason = event["LogicalResourceId"], event.get("ResourceStatusReason", "")
+        if not event["ResourceStatus"].endswith("FAILED") or "cancelled" in reason or logical_id == stack_name:
             continue
-        child = event.get("PhysicalResourceId", "")
-        nested = event["ResourceType"] == "AWS::CloudFormation::Stack" and event["LogicalResourceId"] != stack_name
-        inner = list(_failures(cloudformation, child)) if nested and child and child != event["StackId"] else []
-        yield from inner or [f"{event['LogicalResourceId']} ({event['ResourceType']}) in {stack_name}: {reason}"]
+        if logical_id in seen:
+            continue
+        seen.add(logical_id)
+        child = [stack["StackName"] for stack in nested if stack["StackName"].startswith(f"{stack_name}-{logical_id}-")]
+        inner = list(_failures(cloudformation, child[-1])) if child else []
+        yield from inner or [f"{logical_id} ({event['ResourceType']}) in {stack_name}: {reason}"]
 
 
 def _copy_for(root: Path, version: str) -> Path:
@@ -199,8 +208,13 @@ def _config(root: Path, command: str) -> list[str]:
 
 
 def _overrides(configured: str | list[str]) -> dict[str, str]:
-    pairs = configured.split() if isinstance(configured, str) else configured
+    pairs = shlex.split(configured) if isinstance(configured, str) else configured
     return {key: value.strip("\"'") for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _quoted(key: str, value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{key}="{escaped}"'
 
 
 def _project_of(built: Path) -> Path:

@@ -20,6 +20,7 @@ ANCHORS: dict[str, str] = {
     "services.cloudformation.engine:_parse_template": "3accea2c0e11",
     "services.cloudformation.provisioners:_cfn_nested_stack_deploy": "66d29efafd8a",
     "services.cloudformation.provisioners:_sfn_definition": "e29ae22959e7",
+    "services.cloudformation.provisioners:_update_resource": "21b9b1207f59",
     "services.cloudwatch:_evaluate_alarm": "a0b0acd3d432",
     "services.cloudwatch:record_metric": "7f777bfbe523",
     "services.cloudwatch_logs:_compile_filter_pattern": "2568f38b5614",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
-from ministack.services.cloudformation import engine
+from ministack.services.cloudformation import _stacks, engine
 
 from local.cloud import anchors
 from local.cloud.overlay import step_functions
@@ -24,6 +24,10 @@ def install() -> None:
         "services.cloudformation.provisioners:_cfn_nested_stack_deploy",
         lambda *arguments, **keywords: _deploy_nested(deploy_nested, *arguments, **keywords),
     )
+    update_resource = anchors.replace(
+        "services.cloudformation.provisioners:_update_resource",
+        lambda *arguments, **keywords: _update(update_resource, *arguments, **keywords),
+    )
     definition = anchors.replace(
         "services.cloudformation.provisioners:_sfn_definition",
         lambda props: _definition(definition(props), props),
@@ -38,6 +42,23 @@ def _deploy_nested(deploy: Any, logical_id: str, props: dict[str, Any], *argumen
         return deploy(logical_id, props, *arguments, **keywords)
     finally:
         _nested_parameters.reset(token)
+
+
+def _update(
+    update: Any,
+    resource_type: str,
+    physical_id: str,
+    old_props: dict[str, Any],
+    new_props: dict[str, Any],
+    stack_name: str,
+    logical_id: str | None = None,
+    old_attrs: dict[str, Any] | None = None,
+) -> Any:
+    """Keep the attributes of a nested stack's resource that an update does not change; MiniStack forgets them."""
+    if old_attrs is None:
+        before = (_stacks.get(stack_name) or {}).get("_resources", {}).get(logical_id, {})
+        old_attrs = before.get("Attributes")
+    return update(resource_type, physical_id, old_props, new_props, stack_name, logical_id, old_attrs)
 
 
 def _parse(parse: Any, body: str) -> dict[str, Any]:

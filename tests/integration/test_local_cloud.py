@@ -1,0 +1,130 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from local.cloud import LocalCloud
+from tests.integration.sandbox import until
+
+# Starts a cloud with a busy function and a warm model server, tells where, and waits.
+PARENT = """
+import sys, time
+from local.cloud import LocalCloud
+from tests.integration.test_local_cloud_sagemaker import Lab
+from tests.integration.sandbox import Sandbox
+with LocalCloud(model_server="tests.integration.model_server") as cloud:
+    sandbox = Sandbox(cloud)
+    lab = Lab(sandbox)
+    lab.run(lab.put("in/data", b"x"))
+    sandbox.invoke(sandbox.function("return 1"))
+    busy = sandbox.function("time.sleep(60)", Timeout=100)
+    sandbox.client("lambda").invoke(FunctionName=busy, InvocationType="Event", Payload=b"{}")
+    time.sleep(0.5)
+    print(cloud.log_path.parent, flush=True)
+    WAY_OUT
+"""
+
+
+def processes_of(folder: str) -> list[int]:
+    """Processes whose environment names the cloud's folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.encode() in (path / "environ").read_bytes():
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def parent(way_out: str) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PARENT).replace("WAY_OUT", way_out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+@pytest.mark.parametrize(
+    ("way_out", "number"),
+    [("time.sleep(60)", signal.SIGINT), ("raise ValueError", None), ("time.sleep(60)", signal.SIGKILL)],
+)
+def test_nothing_is_left_behind(way_out, number):
+    process, folder = parent(way_out)
+    assert folder.startswith("/")
+    if number is not None:
+        assert len(processes_of(folder)) >= 4
+        process.send_signal(number)
+    process.wait(15)
+    until(lambda: not processes_of(folder), 10)
+    until(lambda: not Path(folder).exists(), 5)
+
+
+def test_server_killed_outright_leaves_no_workers(tmp_path: Path):
+    process, folder = parent("time.sleep(60)")
+    server = min(pid for pid in processes_of(folder) if pid != process.pid)
+    os.kill(server, signal.SIGKILL)
+    until(lambda: not processes_of(folder), 10)
+    process.kill()
+    process.wait()
+
+
+def test_port_taken_is_replaced_with_a_warning(caplog: pytest.LogCaptureFixture):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with LocalCloud(port=taken) as cloud:
+            assert cloud.port != taken
+            assert f"port {taken} is taken" in caplog.text
+            assert cloud.session().client("sts").get_caller_identity()["Account"] == "000000000000"
+
+
+def test_listens_on_loopback_only_and_asks_for_credentials(local_cloud: LocalCloud):
+    listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True, check=False).stdout
+    for line in listening.splitlines():
+        if f":{local_cloud.port} " in line:
+            assert f"127.0.0.1:{local_cloud.port}" in line
+    request = urllib.request.Request(
+        local_cloud.endpoint_url, data=b"{}", headers={"X-Amz-Target": "DynamoDB_20120810.ListTables"}
+    )
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(request)
+
+
+def test_environment_carries_nothing_of_the_user_s(local_cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "secret")
+    environment = local_cloud.environment()
+    assert environment["AWS_ENDPOINT_URL"] == local_cloud.endpoint_url
+    assert "AWS_PROFILE" not in environment
+    assert "AWS_SESSION_TOKEN" not in environment
+    assert environment["AWS_SHARED_CREDENTIALS_FILE"] == os.devnull
+
+
+def test_log_is_kept_where_asked(tmp_path: Path):
+    log = tmp_path / "logs" / "cloud.log"
+    with LocalCloud(log_path=log) as cloud:
+        assert cloud.running
+        assert set(cloud.twins) == {"jira", "kibana", "opensearch"}
+    assert not cloud.running
+    assert "Ready" in log.read_text()
+
+
+def test_start_is_quick():
+    started = time.monotonic()
+    with LocalCloud():
+        assert time.monotonic() - started < 10
