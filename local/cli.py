@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code: 0 success, 1 failure, 2 wrong usage."""
     args = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # A shell starts what runs in its background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     errors = error_console()
     try:
         return args.command(args)
@@ -147,14 +149,15 @@ def _run(args: argparse.Namespace) -> int:
     stream = check_stream(args.stream) if args.stream else None
     console, folder, done = error_console(), args.out or LAST_RUN, []
     with _deployed(_parameters(args), console) as deployment:
-        for path in args.files:
-            done.append(run_file(deployment, path, console, stream=stream))
-        collect(deployment, done[-1], folder)
-    _remember(done[-1], folder)
-    if args.json:
-        _print_json([{"file": str(run.file), **run.summary, "state_seconds": run.state_seconds} for run in done])
-    else:
-        report.runs(report.results(), done, folder)
+        try:
+            for path in args.files:
+                done.append(run_file(deployment, path, console, stream=stream))
+        finally:
+            # What succeeded before a failure is worth keeping.
+            if done:
+                collect(deployment, done[-1], folder)
+                _remember(done[-1], folder)
+                _show_runs(done, folder, as_json=args.json)
     return SUCCESS
 
 
@@ -286,6 +289,13 @@ def _campaigns() -> list[dict[str, Any]]:
         raise UserError("there are no campaigns yet", "watchfloor run ALERTS.json makes some, make demo as well.")
     found = [json.loads(path.read_text()) for path in files]
     return sorted(found, key=lambda campaign: (-campaign["score"], campaign["campaign_id"]))
+
+
+def _show_runs(done: list[Run], folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        _print_json([{"file": str(run.file), **run.summary, "state_seconds": run.state_seconds} for run in done])
+    else:
+        report.runs(report.results(), done, folder)
 
 
 def _remember(run: Run, folder: Path) -> None:

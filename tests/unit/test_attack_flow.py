@@ -7,9 +7,9 @@ from typing import Any
 import jsonschema
 import pytest
 import stix2
-from enriched import ATTACKER, DB, WEB, alert, cluster, document, flow, intrusion
 from referencing import Registry, Resource
 
+from tests.unit.enriched import ATTACKER, DB, WEB, alert, cluster, document, flow, intrusion
 from watchfloor.attack_flow import EXTENSION_ID, bundle_of
 from watchfloor.campaigns import campaign_of, read_run
 

@@ -2,8 +2,8 @@ import copy
 import json
 
 import pytest
-from enriched import ATTACKER, DB, FILES, WEB, alert, cluster, document, flow, intrusion
 
+from tests.unit.enriched import ATTACKER, DB, FILES, WEB, alert, cluster, document, flow, intrusion
 from watchfloor import attack, campaigns
 from watchfloor.campaigns import campaign_of, read_run, row_of, shown
 from watchfloor.indicators import defang, indicators, side_of
@@ -116,6 +116,11 @@ def test_own_public_server_is_no_ioc():
     row = cluster("c", [alert(1, 5.0, ATTACKER, "192.0.2.80", "Exploit attempt")])
     found = campaign(document([row], [flow("f-1", [row], [])]))
     assert [ioc["value"] for ioc in found["iocs"]["ip"]] == [ATTACKER]
+
+
+def test_url_of_a_victim_is_no_ioc():
+    row = cluster("c", [alert(1, 5.0, ATTACKER, "web-01", "Exploit attempt", url="https://web-01/admin?id=1")])
+    assert campaign(document([row], [flow("f-1", [row], [])]))["iocs"]["url"] == []
 
 
 @pytest.mark.parametrize(

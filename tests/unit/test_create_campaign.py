@@ -7,8 +7,9 @@ from typing import Any
 
 import boto3
 import pytest
-from enriched import FILES, alert, cluster, document, flow, intrusion
 from moto import mock_aws
+
+from tests.unit.enriched import FILES, alert, cluster, document, flow, intrusion
 
 EVENT = json.loads(Path(__file__).parents[2].joinpath("events/pipeline/create_campaign.json").read_text())
 BUCKET, RUN = "watchfloor-data", EVENT["run_id"]

@@ -1,5 +1,4 @@
-from enriched import ATTACKER, WEB, alert, cluster, document, flow, intrusion
-
+from tests.unit.enriched import ATTACKER, WEB, alert, cluster, document, flow, intrusion
 from watchfloor.attack import techniques
 from watchfloor.campaigns import read_run
 from watchfloor.navigator import layer_of

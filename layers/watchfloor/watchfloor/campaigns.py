@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from watchfloor import attack
-from watchfloor.indicators import EXTERNAL, KINDS, NOT_A_HOST, indicators, side_of
+from watchfloor.indicators import EXTERNAL, KINDS, NOT_A_HOST, host_of, indicators, side_of
 
 # Status of a campaign: an analyst may set any other.
 OPEN, MERGED = "open", "merged"
@@ -355,10 +355,11 @@ def _joined(*spans: Span | None) -> Span:
 
 
 def _iocs(rows: list[list[Any]], victims: list[Json]) -> dict[str, list[Json]]:
+    """Indicators by kind; what the victims themselves are known by is none."""
     own = {victim["name"] for victim in victims}
     result: dict[str, list[Json]] = {kind: [] for kind in KINDS}
     for kind, value, count, first, last in rows:
-        if kind != "ip" or value not in own:
+        if host_of(value) not in own:
             result[kind].append({"value": value, "alert_count": count, "first_seen": first, "last_seen": last})
     return result
 

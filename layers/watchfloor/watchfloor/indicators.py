@@ -68,6 +68,13 @@ def defang(value: str) -> str:
     return f"{head}{separator}{safe}{slash}{path}" if separator else f"{safe}{slash}{path}"
 
 
+def host_of(value: str) -> str:
+    """The host of a URL; any other indicator as it is."""
+    if "://" not in value:
+        return value
+    return re.split(r"[/?#]", value.split("://", 1)[1], maxsplit=1)[0].rsplit("@", 1)[-1].split(":", 1)[0]
+
+
 def side_of(host: str, features: dict[str, Any] | None = None) -> str:
     """`INTERNAL`, `EXTERNAL`, `UNKNOWN` (a name), or `NOT_A_HOST` (broadcast, multicast, unspecified).
 
@@ -117,8 +124,7 @@ def _in_text(key: str, text: str) -> frozenset[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for url in _URL.findall(text):
         found.add(("url", url.rstrip(".,;:)]")))
-        host = url.split("://", 1)[1].split("/", 1)[0].rsplit("@", 1)[-1].split(":", 1)[0]
-        found |= _host(host, is_certain=True)
+        found |= _host(host_of(url), is_certain=True)
     rest = _URL.sub(" ", text)
     if key == "url":
         found.update({("url", rest.strip()[:_MAX_VALUE])} if "/" in rest.strip() else ())
