@@ -61,7 +61,7 @@ def demo(console: Console, run: Run, folder: Path, *, is_kept: bool, seconds: fl
         )
     )
     console.print(_times(run))
-    console.print(Rule(Text("files"), align="left"))
+    console.print(Rule(say(f"files in {_short(folder)}"), align="left"))
     console.print(_files(folder))
     console.print(Rule(Text("how to go on"), align="left"))
     console.print(_next_steps(run, is_kept))
@@ -187,7 +187,7 @@ def _funnel(run: Run) -> Group:
         width = max(1, round(48 * (count / widest) ** 0.4)) if count else 0
         table.add_row(f"{count:>9,}", name, Text("█" * width, style="cyan"))
     rejected = summary["rejected"]
-    note = f"{rejected:,} alerts were rejected; rejected.jsonl says why" if rejected else "no alert was rejected"
+    note = f"{rejected:,} rejected; rejected.jsonl says why" if rejected else "none rejected"
     return Group(table, Text(f"{'':>9}  {note}", style="yellow" if rejected else "dim"), *_problems([run]))
 
 
@@ -263,7 +263,7 @@ def _files(folder: Path) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, text in described.items():
         if (folder / name).exists():
-            table.add_row(say(_short(folder / name)), say(text, "dim"))
+            table.add_row(say(name), say(text, "dim"))
     return table
 
 
