@@ -184,6 +184,7 @@ class LocalCloud:
         return environment | {
             "AUTH": "true",
             "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.port),
             "MINISTACK_REGION": REGION,
             "IOT_MTLS_ENABLED": "0",

@@ -106,3 +106,16 @@ def test_messages_move_back_from_the_dead_letter_queue(sandbox: Sandbox):
     with pytest.raises(sqs.exceptions.ClientError, match="Dead Letter Queue"):
         sqs.start_message_move_task(SourceArn=arn)
     assert arn == f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rpartition('/')[2]}"
+
+
+def test_schedule_uses_its_role(sandbox: Sandbox):
+    url, arn = sandbox.queue()
+    send = [{"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn}]
+    for statements, text in (([], "no"), (send, "yes")):
+        sandbox.client("scheduler").create_schedule(
+            Name=sandbox.name("schedule"),
+            ScheduleExpression="at(2020-01-01T00:00:00)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={"Arn": arn, "RoleArn": sandbox.role(statements, "scheduler"), "Input": json.dumps(text)},
+        )
+    assert sandbox.received(url)["Body"] == '"yes"'

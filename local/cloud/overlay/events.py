@@ -92,15 +92,24 @@ def _deliver(payload: str, deliver: Any) -> None:
         )
 
 
+def _require(action: str, resource_arn: str, policy: Any) -> None:
+    """A rule needs the permission of its target; a schedule has a role of its own."""
+    target, rule_arn = _delivery.get()
+    if ":scheduler:" in rule_arn:
+        refusal = roles.denied(target.get("RoleArn", ""), action, resource_arn)
+    elif roles.service_may(PRINCIPAL, policy, action, resource_arn, rule_arn):
+        refusal = None
+    else:
+        refusal = f"The policy of {resource_arn} does not let EventBridge do {action}"
+    if refusal:
+        raise _Undelivered("NO_PERMISSIONS", refusal)
+
+
 def _to_function(arn: str, payload: str) -> None:
     function, config, name = lambda_svc._get_func_record_for_ref(arn)
     if not function or not config:
         raise _Undelivered("RESOURCE_NOT_FOUND", f"Function not found: {name}")
-    _, rule_arn = _delivery.get()
-    if not roles.service_may(
-        PRINCIPAL, function.get("policy"), "lambda:InvokeFunction", config["FunctionArn"], rule_arn
-    ):
-        raise _Undelivered("NO_PERMISSIONS", f"The policy of {name} does not let EventBridge invoke it")
+    _require("lambda:InvokeFunction", config["FunctionArn"], function.get("policy"))
     lambda_svc.invoke_async_with_retry(lambda_svc._execution_record_for_config(function, config), json.loads(payload))
 
 
@@ -108,9 +117,7 @@ def _to_queue(send: Any, spec: Any, payload: str, parameters: Any) -> None:
     queue = sqs._queue_by_arn(str(spec))
     if queue is None:
         raise _Undelivered("RESOURCE_NOT_FOUND", f"Queue not found: {spec}")
-    _, rule_arn = _delivery.get()
-    if not roles.service_may(PRINCIPAL, queue["attributes"].get("Policy"), "sqs:SendMessage", str(spec), rule_arn):
-        raise _Undelivered("NO_PERMISSIONS", f"The policy of {spec} does not let EventBridge send to it")
+    _require("sqs:SendMessage", str(spec), queue["attributes"].get("Policy"))
     send(spec, payload, parameters)
 
 
@@ -118,9 +125,7 @@ def _to_topic(arn: str, payload: str) -> None:
     found = sns.topic_policy_for_arn(arn)
     if found is None:
         raise _Undelivered("RESOURCE_NOT_FOUND", f"Topic not found: {arn}")
-    _, rule_arn = _delivery.get()
-    if not roles.service_may(PRINCIPAL, found[0], "sns:Publish", arn, rule_arn):
-        raise _Undelivered("NO_PERMISSIONS", f"The policy of {arn} does not let EventBridge publish to it")
+    _require("sns:Publish", arn, found[0])
     sns.publish_internal(arn, payload, "")
 
 

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from local import deploy
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "functions").mkdir()
+    (tmp_path / "template.yaml").write_text("Globals: {Function: {Runtime: python3.13}}\n")
+    (tmp_path / "functions/work.py").write_text("x = 1\n")
+    return tmp_path
+
+
+def test_digest_changes_with_what_is_built_only(root: Path):
+    before = deploy._digest(root, "3.13")
+    (root / "README.md").write_text("hello")
+    (root / "functions/__pycache__").mkdir()
+    (root / "functions/__pycache__/work.pyc").write_bytes(b"x")
+    assert deploy._digest(root, "3.13") == before
+    assert deploy._digest(root, "3.12") != before
+    (root / "functions/work.py").write_text("x = 2\n")
+    assert deploy._digest(root, "3.13") != before
+
+
+def test_copy_declares_the_other_version(root: Path):
+    copy = deploy._copy_for(root, "3.11")
+    assert (copy / "template.yaml").read_text() == "Globals: {Function: {Runtime: python3.11}}\n"
+    assert (copy / "functions/work.py").exists()
+    assert "python3.13" in (root / "template.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [
+        ("A=1 B='two words'", {"A": "1", "B": "two words"}),
+        (["A=1", 'B="two words"'], {"A": "1", "B": "two words"}),
+        ([], {}),
+    ],
+)
+def test_overrides_of_the_configuration(configured, expected):
+    assert deploy._overrides(configured) == expected
+
+
+def test_values_are_quoted_for_sam():
+    assert deploy._quoted("Key", 'say "hi" \\ bye') == 'Key="say \\"hi\\" \\\\ bye"'
