@@ -215,6 +215,8 @@ class KibanaTwin(Twin):
         case = self._case(case_id, space)
         body = json_body(request, _bad)
         kind = body.get("type")
+        if body.get("owner", case["owner"]) != case["owner"]:
+            raise _bad("The owner field of the comment must match the case")
         if kind == "user":
             _keys(body, required={"type", "comment", "owner"})
             _text(body["comment"], "comment", MAX_COMMENT)
@@ -236,8 +238,6 @@ class KibanaTwin(Twin):
                 return _bean(case)
         else:
             raise _bad(f'Invalid value "{kind}" supplied to "type"')
-        if body["owner"] != case["owner"]:
-            raise _bad("The owner field of the comment must match the case")
         self.state["sequence"] += 1
         comment_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"twin/{self.state['sequence']}"))
         case["comments"].append(

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -23,7 +24,7 @@ from tests.unit.enriched import ATTACKER, WEB, alert, cluster, document
 from watchfloor.clients.jira_issues import JiraIssues
 from watchfloor.clients.link_table import CLAIM_SECONDS, LinkTable
 from watchfloor.errors import InvalidInputError, TransientError
-from watchfloor.ticketing import Progress, raise_tickets
+from watchfloor.ticketing import Link, Progress, raise_tickets
 from watchfloor.tickets import Draft, Thresholds
 
 SPEC = Path(__file__).parents[3] / "shared/reference/specs/jira-v3.json.gz"
@@ -92,8 +93,10 @@ def write_with_retries(twin, table, run, clock, timeout=(2.0, 5.0), fuse=None, p
     raise AssertionError("all retries are used up")
 
 
-def open_issues(twin) -> list[dict]:
-    return [issue for issue in twin.issues() if issue["status"] in ("1", "2", "3")]
+def link_of(table, cluster_id="c-1") -> Link:
+    link = LinkTable(table, "jira", "reader").get(cluster_id)
+    assert link is not None
+    return link
 
 
 def text_of(issue) -> str:
@@ -142,7 +145,7 @@ def test_closed_issue_is_left_alone_and_a_new_one_made(jira, table, status):
     old, new = jira.issues()
     assert "r2-1" not in text_of(old)
     assert "r2-1" in text_of(new) and "6 alerts" in new["summary"] and len(new["attachments"]) == 1
-    assert LinkTable(table, "jira", "x").get("c-1").external_id == new["key"]
+    assert link_of(table).external_id == new["key"]
 
 
 def test_deleted_issue_is_made_anew(jira, table):
@@ -194,15 +197,14 @@ def test_merged_cluster_is_told_once_and_its_link_follows(jira, table):
     (comment,) = absorbed["comments"]
     assert "Cluster c-2 was merged into cluster c-1." in json.dumps(comment["body"])
     assert f"{jira.url}/browse/SOC-1" in json.dumps(comment["body"])
-    assert LinkTable(table, "jira", "x").get("c-2").external_id == "SOC-1"
+    assert link_of(table, "c-2").external_id == "SOC-1"
 
 
 def test_chain_of_merges_leads_to_the_last_survivor(jira, table):
     write(jira, table, run_of(scan(), scan(cluster_id="c-2"), scan(cluster_id="c-3")))
     merges = [{"cluster_id": "c-3", "into": "c-2"}, {"cluster_id": "c-2", "into": "c-1"}]
     assert write(jira, table, run_of(scan(8), run_id="run-2", merged_clusters=merges)).commented == 2
-    links = LinkTable(table, "jira", "x")
-    assert links.get("c-3").external_id == links.get("c-2").external_id == "SOC-1"
+    assert link_of(table, "c-3").external_id == link_of(table, "c-2").external_id == "SOC-1"
 
 
 def test_merged_cluster_without_an_issue_is_no_news(jira, table):
@@ -222,7 +224,7 @@ def test_worker_cut_off_anywhere_leaves_one_open_issue(jira, table, clock):
         "merged": lambda name: run_of(run_id="run-4", merged_clusters=[{"cluster_id": name, "into": "c-other"}]),
     }
     write(jira, table, run_of(scan(cluster_id="c-other")), clock=clock)
-    cut_off = set()
+    cut_off: set[tuple[str, str]] = set()
     for steps in range(40):
         name, cut_off_before = f"c-{steps}", len(cut_off)
         for story, run in stories.items():
@@ -236,7 +238,7 @@ def test_worker_cut_off_anywhere_leaves_one_open_issue(jira, table, clock):
             assert len(issues) == (2 if story in ("created again", "merged") else 1), (story, fuse.blown_at)
             assert all(len(issue["attachments"]) == 1 for issue in issues), (story, fuse.blown_at)
             assert len(issues[-1]["comments"]) == (story == "merged"), (story, fuse.blown_at)
-            assert LinkTable(table, "jira", "x").get(name).create_attempted_at is None
+            assert link_of(table, name).create_attempted_at is None
             if story == "updated":
                 assert "r2-5" in text_of(issues[0]), fuse.blown_at
                 jira.transition(issues[0]["key"], "Done")
@@ -406,7 +408,7 @@ def test_no_credentials_in_messages(jira):
 def call(twin, method, path, body=None, version=None, **more):
     version = version or ("3" if twin.cloud else "2")
     secret = twin.secret
-    auth = {"auth": (secret["user"], secret["token"])} if twin.cloud else {}
+    auth: dict[str, Any] = {"auth": (secret["user"], secret["token"])} if twin.cloud else {}
     headers = {} if twin.cloud else {"Authorization": f"Bearer {secret['pat']}"}
     headers |= more.pop("headers", {})
     return requests.request(

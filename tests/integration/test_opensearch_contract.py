@@ -227,10 +227,10 @@ def test_many_workers_at_once_make_one_case_a_cluster(url, raw, table):
     assert sorted(held(raw)) == [f"watchfloor-cluster-c-{n}-1" for n in range(4)]
 
 
-def test_even_without_a_claim_two_workers_cannot_create_the_same_case(cases, raw, url):
+def test_even_without_a_claim_two_workers_cannot_create_the_same_case(cases, raw, url, monkeypatch):
     cases.create(Draft(scan()))
     other = OpenSearchCases(url, CREDENTIALS)
-    other.search = lambda label: iter(())  # it looked before the first one wrote
+    monkeypatch.setattr(other, "search", lambda label: iter(()))  # it looked before the first one wrote
     with pytest.raises(ConflictError):
         other.create(Draft(scan()))
     assert len(held(raw)) == 1
@@ -246,7 +246,8 @@ def test_change_meanwhile_is_noticed(cases, raw):
 
 def test_case_closed_while_it_is_written_gets_a_successor(url, raw, table, monkeypatch):
     write(url, table, document([scan()], []))
-    genuine, calls = OpenSearchCases.update, []
+    genuine = OpenSearchCases.update
+    calls: list[str] = []
 
     def update(self, ticket, draft):
         if not calls:

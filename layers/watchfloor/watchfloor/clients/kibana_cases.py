@@ -17,8 +17,8 @@ from watchfloor.markup import Section, clean, to_markdown
 from watchfloor.tickets import Draft, Ticket, case_is_open
 
 TIMEOUT = (5.0, 20.0)
-# A saved object is found by search after Elasticsearch's next refresh.
-SETTLE_SECONDS = 10.0
+# Kibana may still be at a request that we gave up (Elasticsearch gets 30 s), and the next refresh shows the case.
+SETTLE_SECONDS = 60.0
 MAX_ALERTS_PER_CASE = 1_000
 _ALERTS_A_REQUEST = 100
 _PAGE = 100

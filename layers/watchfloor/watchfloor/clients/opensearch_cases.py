@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,9 @@ from opensearchpy.exceptions import ConflictError as VersionConflict
 from watchfloor.errors import ConflictError, InvalidInputError, TransientError
 from watchfloor.markup import Section, clean, to_markdown
 from watchfloor.tickets import Draft, Ticket, case_is_open
+
+# It warns of every 404, and a case that is not there yet is the usual thing.
+logging.getLogger("opensearch").setLevel(logging.ERROR)
 
 INDEX = "watchfloor-cases"
 TIMEOUT_SECONDS = 20
