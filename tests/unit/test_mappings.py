@@ -5,6 +5,7 @@ import json
 import time
 from pathlib import Path
 
+import orjson
 import pytest
 
 from watchfloor.errors import InvalidInputError
@@ -19,7 +20,7 @@ SAMPLES = ROOT / "events" / "formats"
 def take(tmp_path):
     def take(content, file_name="alerts.json", **options):
         with take_in(io.BytesIO(content), file_name=file_name, work_dir=tmp_path, **options) as taken:
-            rows = [row for batch in taken.batches() for row in batch]
+            rows = [orjson.loads(orjson.dumps(row)) for batch in taken.batches() for row in batch]
             rejected = [json.loads(line) for line in taken.rejected_path.read_bytes().splitlines()]
         return rows, rejected, taken
 

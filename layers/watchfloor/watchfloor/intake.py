@@ -9,7 +9,7 @@ import heapq
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -27,7 +27,7 @@ REJECTED_RECORD_CHARACTERS = 2_000
 
 _RUN_BYTES = 48_000_000
 _ID_RUN_BYTES = 16_000_000
-_ROW_OVERHEAD_BYTES = 170  # of a key, its tuple and its line in memory
+_LINE_OVERHEAD_BYTES = 170  # of a line, its key and their tuple in memory
 _COUNTED_REASONS = 1_000
 _ALERT_KEYS = frozenset({"id", "time", "src", "dst", "name"})
 
@@ -118,8 +118,8 @@ class Intake:
         self.rejected_path = work_dir / "rejected.jsonl"
         self._chunk_size = chunk_size
         self._chunk_bytes = chunk_bytes
-        self._alerts = _SortedRuns(work_dir, "alerts", _RUN_BYTES)
-        self._ids = _SortedRuns(work_dir, "ids", _ID_RUN_BYTES)
+        self._alerts = _SortedRuns(work_dir, "alerts", _RUN_BYTES, float)
+        self._ids = _SortedRuns(work_dir, "ids", _ID_RUN_BYTES, bytes)
         self._duplicates = bytearray()
         self._reasons: Counter[str] = Counter()
 
@@ -137,20 +137,27 @@ class Intake:
         self._ids.remove()
 
     def batches(self) -> Iterator[list[AlertRow]]:
-        """The alerts in time order (the file's order where times are equal), numbered, in batches."""
+        """The alerts in time order (the file's order where times are equal), numbered, in batches.
+
+        `raw` is an `orjson.Fragment`, JSON that is ready to be written, because decoded it is several times as large.
+        """
         batch: list[AlertRow] = []
         size = 0
         number = 0
-        for (_, position, row), length in self._alerts.merged():
+        for _, position, line in self._alerts.merged():
             if self._is_duplicate(position):
                 continue
-            if batch and (len(batch) >= self._chunk_size or size + length > self._chunk_bytes):
+            if batch and (len(batch) >= self._chunk_size or size + len(line) > self._chunk_bytes):
                 yield batch
                 batch = []
                 size = 0
-            batch.append({"i": number, **row})  # type: ignore[typeddict-item]
+            row, _, raw = line.partition(b"\t")
+            alert: Any = {"i": number, **orjson.loads(row)}
+            if raw:
+                alert["raw"] = orjson.Fragment(raw)
+            batch.append(alert)
             number += 1
-            size += length
+            size += len(line)
         if batch:
             yield batch
 
@@ -194,7 +201,13 @@ class Intake:
             else:
                 self.ignored_count += 1
                 return
-            line = orjson.dumps((row["time"], position, row))
+            raw = row.pop("raw", None)
+            line = orjson.dumps(row)
+            if raw is not None:
+                line += b"\t" + orjson.dumps(raw)
+            # Results name alerts by the text of their ids, so 1 and "1" are one id. The slice is a copy: orjson's own
+            # bytes keep 4 KB each.
+            alert_id = orjson.dumps(str(row["id"]))[1:-1]
             if len(line) > MAX_ALERT_BYTES:
                 raise RejectedAlert([f"the alert is larger than {MAX_ALERT_BYTES / 1e6:g} MB"])
         except (RejectedAlert, TypeError, RecursionError) as error:
@@ -205,10 +218,8 @@ class Intake:
             return
         self.alert_count += 1
         self.dropped_technique_count += dropped
-        self._alerts.add(row["time"], position, line)
-        # Results name alerts by the text of their ids, so 1 and "1" are one id.
-        alert_id = str(row["id"])
-        self._ids.add(alert_id, position, orjson.dumps((alert_id, position)))
+        self._alerts.add(row["time"], repr(row["time"]).encode(), position, line)
+        self._ids.add(alert_id, alert_id, position)
 
     def _reject(self, rejected: BinaryIO, reasons: list[str], record: Any, position: int, alert_id: Any = None) -> None:
         self.rejected_count += 1
@@ -223,18 +234,19 @@ class Intake:
 
     def _reject_duplicates(self, rejected: BinaryIO, last_position: int) -> None:
         previous = None
-        for (alert_id, position), _ in self._ids.merged():
+        for alert_id, position, _ in self._ids.merged():
             if alert_id == previous:
                 self._duplicates = self._duplicates or bytearray(last_position // 8 + 1)
                 self._duplicates[position >> 3] |= 1 << (position & 7)
             previous = alert_id
         self._ids.remove()
         if self._duplicates:
-            for (_, position, row), _ in self._alerts.unsorted():
+            for _, position, line in self._alerts.unsorted():
                 if self._is_duplicate(position):
                     self.alert_count -= 1
+                    row, _, raw = line.partition(b"\t")
                     reason = "an earlier alert in the file has the same id"
-                    self._reject(rejected, [reason], row.get("raw", row), position, row["id"])
+                    self._reject(rejected, [reason], orjson.loads(raw or row), position, orjson.loads(row)["id"])
 
     def _is_duplicate(self, position: int) -> bool:
         return bool(self._duplicates) and bool(self._duplicates[position >> 3] >> (position & 7) & 1)
@@ -338,23 +350,24 @@ def _is_empty_at(node: Any, path: tuple[str, ...]) -> bool:
 
 
 class _SortedRuns:
-    """Sorts more JSON lines than memory holds: sorted files of bounded size, merged when read.
+    """Sorts more lines than memory holds: files of bounded size, each sorted, merged when read.
 
-    A line is a JSON array that begins with its key and its position; positions are unique.
+    A line is its key, a tab, its position, a tab and the rest. Positions are unique and order what has equal keys.
     """
 
-    def __init__(self, folder: Path, stem: str, run_bytes: int) -> None:
+    def __init__(self, folder: Path, stem: str, run_bytes: int, read_key: Callable[[bytes], Any]) -> None:
         self._folder = folder
         self._stem = stem
         self._run_bytes = run_bytes
+        self._read_key = read_key
         self._rows: list[tuple[Any, int, bytes]] = []
         self._size = 0
         self._paths: list[Path] = []
 
-    def add(self, key: Any, position: int, line: bytes) -> None:
-        # A copy, because orjson's bytes keep 4 KB each.
-        self._rows.append((key, position, line + b"\n"))
-        self._size += len(line) + _ROW_OVERHEAD_BYTES
+    def add(self, key: Any, key_text: bytes, position: int, rest: bytes = b"") -> None:
+        line = b"%b\t%d\t%b\n" % (key_text, position, rest)
+        self._rows.append((key, position, line))
+        self._size += len(line) + _LINE_OVERHEAD_BYTES
         if self._size >= self._run_bytes:
             self.flush()
 
@@ -368,13 +381,13 @@ class _SortedRuns:
             self._rows = []
             self._size = 0
 
-    def merged(self) -> Iterator[tuple[list[Any], int]]:
-        """The decoded lines in order, each with its length."""
-        return heapq.merge(*map(_lines_of, self._paths))
+    def merged(self) -> Iterator[tuple[Any, int, bytes]]:
+        """Key, position and rest of every line, in order."""
+        return heapq.merge(*map(self._lines, self._paths))
 
-    def unsorted(self) -> Iterator[tuple[list[Any], int]]:
-        """The decoded lines, run after run."""
-        return itertools.chain.from_iterable(map(_lines_of, self._paths))
+    def unsorted(self) -> Iterator[tuple[Any, int, bytes]]:
+        """The same, run after run."""
+        return itertools.chain.from_iterable(map(self._lines, self._paths))
 
     def remove(self) -> None:
         for path in self._paths:
@@ -382,8 +395,8 @@ class _SortedRuns:
         self._paths = []
         self._rows = []
 
-
-def _lines_of(path: Path) -> Iterator[tuple[list[Any], int]]:
-    with path.open("rb", buffering=65_536) as lines:
-        for line in lines:
-            yield orjson.loads(line), len(line)
+    def _lines(self, path: Path) -> Iterator[tuple[Any, int, bytes]]:
+        with path.open("rb", buffering=65_536) as lines:
+            for line in lines:
+                key, position, rest = line[:-1].split(b"\t", 2)
+                yield self._read_key(key), int(position), rest
