@@ -293,10 +293,10 @@ def test_permissions_are_documented(name, allowed):
 
 # --- Dependencies -----------------------------------------------------------------------------------------------------
 
-REQUIREMENTS = sorted([*ROOT.glob("*/requirements.txt"), *ROOT.glob("layers/*/requirements.txt")])
+REQUIREMENTS = sorted([*ROOT.glob("[a-z]*/*requirements.txt"), *ROOT.glob("layers/*/requirements.txt")])
 
 
-@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: str(path.parent.relative_to(ROOT)))
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_pin_says_why_it_is_there(path):
     pins = set(re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", path.read_text(), re.MULTILINE))
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith(("#", "-"))]
