@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     model = commands.add_parser(
         "model",
         help="ask one model, without the pipeline",
-        description="Starts one model's server, sends it a file and writes its answer (docs/models.md).",
+        description="Starts one model's server, sends it a file and writes its answer (docs/cli.md).",
     )
     model.add_argument("model", choices=["technique", "cluster", "flow"])
     model.add_argument("--in", dest="source", type=_file, required=True, metavar="FILE", help="the request")
@@ -193,7 +193,7 @@ def _model(args: argparse.Namespace) -> int:
                 args.out.write_bytes(answer.read())
         except urllib.error.HTTPError as error:
             told = error.read(2_000).decode("utf-8", "replace")
-            raise UserError(f"the {args.model} model refused: {told}", "docs/models.md shows its requests.") from error
+            raise UserError(f"the {args.model} model refused: {told}", "docs/cli.md shows its requests.") from error
     console.print(f"wrote {args.out}", highlight=False)
     return SUCCESS
 

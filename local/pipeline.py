@@ -23,7 +23,7 @@ from watchfloor.runs import root_failure
 START_SECONDS = 60
 _STREAM = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _FIXES = {
-    "InvalidInputError": "Mend the file and run it again; docs/input.md shows what is accepted.",
+    "InvalidInputError": "Mend the file and run it again; docs/input-formats.md shows what is accepted.",
     "ModelError": "The model could not work with its input; .watchfloor/cloud.log has its words.",
     "CapacityError": "A local cloud never lacks capacity unless faults are injected; run the file again.",
     "States.Timeout": "A state took longer than it may; .watchfloor/cloud.log shows what it was doing.",
@@ -90,7 +90,7 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path} is empty", "It must hold a JSON document, a JSON array, or one JSON object a line.")
     if head[:1] not in (b"{", b"["):
         shown = head[:40].decode("utf-8", "replace").splitlines()[0]
-        raise UserError(f"{path} is not JSON: it begins with {shown!r}", "docs/input.md shows the accepted formats.")
+        raise UserError(f"{path} is not JSON: it begins with {shown!r}", "docs/input-formats.md shows the accepted formats.")
 
 
 def check_stream(stream: str) -> str:

@@ -272,7 +272,7 @@ def _next_steps(run: Run, is_kept: bool) -> Table:
     steps = {
         f"watchfloor campaign show {worst}": "the worst campaign in full",
         "watchfloor campaign list": "all of them",
-        "make demo ALERTS=my-alerts.json": "your own alerts (docs/input.md)",
+        "make demo ALERTS=my-alerts.json": "your own alerts (docs/input-formats.md)",
     }
     if not is_kept:
         steps["watchfloor up"] = "keep a cloud and its sandbox Jira and Kibana running, and look around in them"

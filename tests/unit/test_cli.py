@@ -699,7 +699,7 @@ def test_file_goes_through_and_its_results_are_collected(deployment, alerts, tmp
         (
             {"status": "FAILED", "error": "InvalidInputError", "cause": '{"errorMessage": "no usable alert"}'},
             "the run failed: InvalidInputError: no usable alert",
-            "docs/input.md",
+            "docs/input-formats.md",
         ),
         ({"status": "TIMED_OUT"}, "the run timed out: no error given", "cloud.log"),
     ],
