@@ -66,6 +66,7 @@ def run(job: dict[str, Any], model: dict[str, Any], stopped: Callable[[], bool])
         logger.warning("transform job %s failed: %s", name, failure)
         raise
     except model_servers.NotReady as error:
+        logger.warning("transform job %s: %s", name, error)
         _log(name, "container", str(error))
         raise JobFailure(
             "AlgorithmError: Model container failed to respond to ping. Please ensure /ping endpoint is implemented "
