@@ -236,14 +236,17 @@ def _bench(args: argparse.Namespace) -> int:
     for number, given in enumerate(inputs, start=1):
         console.rule(f"{number} of {len(inputs)}: {given.label}", align="left")
         out = (args.out or folder / "output") / given.label.replace(", ", "-").replace(" ", "-")
-        done.append(measure.measure(given, _parameters(args), console, out))
+        try:
+            done.append(measure.measure(given, _parameters(args), console, out))
+        except UserError as error:
+            _complain(console, str(error), error.fix)
     if args.json:
         _print_json(measure.as_json(done))
     elif args.markdown:
         print(measure.markdown(done))
     else:
         report.results().print(measure.table(done))
-    return SUCCESS if all(measurement.is_complete for measurement in done) else FAILURE
+    return SUCCESS if len(done) == len(inputs) and all(row.is_complete for row in done) else FAILURE
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -442,6 +442,18 @@ def test_bench_fails_where_an_alert_is_lost(alerts, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)[0]["is_complete"] is False
 
 
+def test_bench_goes_on_after_an_input_that_fails(alerts, monkeypatch, capsys):
+    def sometimes(given, *_):
+        if given.label == "alerts.json":
+            raise UserError("alerts.json: the run failed", "Mend it.")
+        return a_measurement(input=given.label)
+
+    monkeypatch.setattr(measure, "measure", sometimes)
+    assert cli.main(["bench", str(alerts), "--alerts", "50"]) == 1
+    captured = capsys.readouterr()
+    assert "the run failed" in captured.err and "simulated, 50" in captured.out
+
+
 def test_every_alert_is_in_exactly_one_cluster(tmp_path):
     clusters = [{"alert_ids": ["1", "2"]}, {"alert_ids": ["3"]}]
     (tmp_path / "cluster.json").write_text(json.dumps(clusters))
