@@ -152,7 +152,7 @@ def table(measurements: Iterable[Measurement]) -> Table:
     view = Table(box=None, pad_edge=False)
     found = rows(measurements)
     for number, name in enumerate(found[0] if found else ()):
-        view.add_column(name, justify="right" if number else "left", no_wrap=True)
+        view.add_column(name, justify="right" if number else "left", no_wrap=not number)
     for row in found:
         view.add_row(*row.values())
     return view

@@ -21,7 +21,7 @@ from local.pipeline import Run
 from local.sandbox import Deployment
 from watchfloor.indicators import KINDS, defang
 
-_WIDTH = 120
+_WIDTH = 140
 _TOP_CAMPAIGNS, _TECHNIQUES_A_STAGE, _HOSTS, _TICKETS, _EVENTS = 3, 4, 6, 3, 12
 _STAGE_COLORS = {
     "Unknown": "white",
