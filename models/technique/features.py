@@ -1,0 +1,37 @@
+"""An alert's name as words, pairs of words, and pieces of words."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+TOKEN = re.compile(r"[a-z]+|[0-9]+")
+STOP_WORDS = frozenset(
+    """the a an of to in on for by with and or via from is was has have been be as at that this it its are into using used
+    uses use can may""".split()  # noqa: SIM905 - a list of 34 literals reads worse
+)
+PIECES = (3, 4, 5)
+MAX_CHARACTERS = 400
+WORD, PAIR = "w ", "b "  # pieces have no prefix: none has a blank in second place
+
+
+def words(text: str) -> list[str]:
+    """Words and numbers in lower case; `PowerShell` is two words, and an endless text is cut."""
+    return [word for word in TOKEN.findall(CAMEL.sub(" ", text[:MAX_CHARACTERS]).lower()) if word not in STOP_WORDS]
+
+
+def features(text: str) -> Counter[str]:
+    """How often each feature occurs in a text."""
+    found = words(text)
+    counts = Counter(WORD + word for word in found)
+    counts.update(f"{PAIR}{a} {b}" for a, b in itertools.pairwise(found))
+    for word in found:
+        framed = f"<{word}>"
+        counts.update(framed[i : i + size] for size in PIECES for i in range(len(framed) - size + 1))
+    return counts
+
+
+def is_piece(feature: str) -> bool:
+    return feature[1] != " "
