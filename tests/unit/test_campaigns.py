@@ -216,6 +216,16 @@ def test_repeated_run_counts_once():
     assert campaign(intrusion(), first) == first
 
 
+def test_repeated_run_that_comes_out_otherwise_replaces_the_first_try():
+    first = campaign(intrusion())
+    again = intrusion()
+    again["clusters"].pop(0)
+    again["flows"][0]["cluster_ids"].remove("c-scan")
+    second = campaign(again, first)
+    assert stages(second)["Recon"]["alert_count"] == 0
+    assert {event["cluster_id"] for event in second["events"]} == {"c-entry", "c-spread"}
+
+
 def test_next_run_adds_up():
     first = campaign(intrusion())
     following = intrusion("run-2", start=1_790_100_000.0)

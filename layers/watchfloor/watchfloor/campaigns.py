@@ -89,7 +89,8 @@ def campaign_of(run: Run, flow: Json, previous: Json | None = None, absorbed: It
     here = [run.clusters[cluster_id] for cluster_id in flow["cluster_ids"] if cluster_id in run.clusters]
     before = _tally_before(run.run_id, previous)
     known_absorbed = list(previous["absorbed"]) if previous else []
-    events = list(previous["events"]) if previous else []
+    # What an earlier try of this run put here may lie in another flow by now.
+    events = [event for event in previous["events"] if event["run_id"] != run.run_id] if previous else []
     for other in absorbed:
         if other["campaign_id"] not in known_absorbed:
             known_absorbed.append(other["campaign_id"])
