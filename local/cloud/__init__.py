@@ -11,6 +11,7 @@ gone when the cloud is::
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -39,6 +40,8 @@ _PROJECT = Path(__file__).resolve().parents[2]
 _OWN_AWS_SETTINGS = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE")
 
 logger = logging.getLogger(__name__)
+# What is on this machine is not reached through the user's proxy.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class LocalCloudError(RuntimeError):
@@ -119,8 +122,8 @@ class LocalCloud:
                 # Its own group: Ctrl-C reaches us first, and at the end no process of it is left behind.
                 start_new_session=True,
             )
-        self._wait_until_healthy()
         self._start_twins()
+        self._wait_until_healthy()
 
     def stop(self) -> None:
         """End the cloud and all its processes, and wipe its folder. Safe to call twice."""
@@ -135,10 +138,8 @@ class LocalCloud:
                 process.wait(STOP_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 logger.warning("the local cloud did not stop in %s s and is killed", STOP_TIMEOUT_SECONDS)
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -158,44 +159,52 @@ class LocalCloud:
     def environment(self) -> dict[str, str]:
         """The environment for ``sam``, ``aws`` and other programs that are to talk to this cloud."""
         environment = {name: value for name, value in os.environ.items() if name not in _OWN_AWS_SETTINGS}
-        return environment | {
-            "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "SAM_CLI_TELEMETRY": "0",
-        }
+        return (
+            environment
+            | _without_proxy()
+            | {
+                "AWS_ENDPOINT_URL": self.endpoint_url,
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_REGION": REGION,
+                "AWS_DEFAULT_REGION": REGION,
+                "AWS_CONFIG_FILE": os.devnull,
+                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "SAM_CLI_TELEMETRY": "0",
+            }
+        )
 
     def inject_faults(self, **faults: list[dict[str, Any]]) -> None:
         """Make coming transform jobs fail; see :mod:`local.cloud.overlay.faults` for what can be asked for."""
         request = urllib.request.Request(
             f"{self.endpoint_url}/_watchfloor/faults", data=json.dumps(faults).encode(), method="POST"
         )
-        with urllib.request.urlopen(request, timeout=10):
+        with _direct.open(request, timeout=10):
             pass
 
     def _server_environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment.pop("PYTHONSTARTUP", None)
-        return environment | {
-            "AUTH": "true",
-            "BIND_HOST": "127.0.0.1",
-            "MINISTACK_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(self.port),
-            "MINISTACK_REGION": REGION,
-            "IOT_MTLS_ENABLED": "0",
-            "SFTP_ENABLED": "0",
-            "DOCKER_HOST": "unix:///nonexistent.sock",
-            "TMPDIR": str(self._folder),
-            "PYTHONPATH": str(_PROJECT),
-            "PYTHONUNBUFFERED": "1",
-            "WATCHFLOOR_MODEL_SERVER": self._model_server,
-            "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),
-        }
+        return (
+            environment
+            | _without_proxy()
+            | {
+                "AUTH": "true",
+                "BIND_HOST": "127.0.0.1",
+                "MINISTACK_HOST": "127.0.0.1",
+                "GATEWAY_PORT": str(self.port),
+                "MINISTACK_REGION": REGION,
+                "IOT_MTLS_ENABLED": "0",
+                "SFTP_ENABLED": "0",
+                "DOCKER_HOST": "unix:///nonexistent.sock",
+                "TMPDIR": str(self._folder),
+                "PYTHONPATH": str(_PROJECT),
+                "PYTHONUNBUFFERED": "1",
+                "WATCHFLOOR_MODEL_SERVER": self._model_server,
+                "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1"),
+            }
+        )
 
     def _wait_until_healthy(self) -> None:
         assert self._process is not None
@@ -204,7 +213,7 @@ class LocalCloud:
             if self._process.poll() is not None:
                 raise LocalCloudError(f"the local cloud ended while starting:\n{self._log_tail()}")
             try:
-                with urllib.request.urlopen(f"{self.endpoint_url}/_ministack/health", timeout=2):
+                with _direct.open(f"{self.endpoint_url}/_ministack/health", timeout=2):
                     return
             except OSError:
                 time.sleep(0.02)
@@ -236,6 +245,12 @@ def _sweep_leftovers() -> None:
             shutil.rmtree(folder, ignore_errors=True)
         except (ValueError, OSError):
             continue
+
+
+def _without_proxy() -> dict[str, str]:
+    local = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "", "127.0.0.1", "localhost"]
+    hosts = ",".join(filter(None, local))
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def _listen(port: int | None) -> socket.socket:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 
 class LocalSession(boto3.Session):
@@ -13,7 +14,12 @@ class LocalSession(boto3.Session):
         self.endpoint_url = endpoint_url
 
     def client(self, *arguments: Any, **keywords: Any) -> Any:  # type: ignore[override]
-        return super().client(*arguments, **({"endpoint_url": self.endpoint_url} | keywords))
+        return super().client(*arguments, **self._bound(keywords))
 
     def resource(self, *arguments: Any, **keywords: Any) -> Any:  # type: ignore[override]
-        return super().resource(*arguments, **({"endpoint_url": self.endpoint_url} | keywords))
+        return super().resource(*arguments, **self._bound(keywords))
+
+    def _bound(self, keywords: dict[str, Any]) -> dict[str, Any]:
+        # No proxy stands between this machine and itself.
+        config = Config(proxies={}).merge(keywords.get("config") or Config())
+        return {"endpoint_url": self.endpoint_url} | keywords | {"config": config}

@@ -128,3 +128,12 @@ def test_start_is_quick():
     started = time.monotonic()
     with LocalCloud():
         assert time.monotonic() - started < 10
+
+
+def test_a_proxy_of_the_user_s_is_passed_by(monkeypatch: pytest.MonkeyPatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with LocalCloud() as cloud:
+        assert cloud.session().client("s3").list_buckets()["Buckets"] == []
+        assert "127.0.0.1" in cloud.environment()["NO_PROXY"]
+        cloud.inject_faults(transform=[])

@@ -228,6 +228,30 @@ def test_map_runs_items_and_fails_fast(sandbox: Sandbox, fails: str):
     assert sandbox.run(sandbox.machine(states), {"items": [1, 2]})["error"] == "CapacityError"
 
 
+def test_distributed_map_runs_children(sandbox: Sandbox, fails: str):
+    states = {
+        "All": {
+            "Type": "Map",
+            "ItemsPath": "$.items",
+            "ItemSelector": {"v.$": "$$.Map.Item.Value"},
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                "StartAt": "One",
+                "States": {"One": {"Type": "Pass", "Parameters": {"n.$": "$.v"}, "End": True}},
+            },
+            "ResultPath": "$.made",
+            "End": True,
+        }
+    }
+    execution = sandbox.run(sandbox.machine(states), {"items": [1, 2]})
+    assert execution["output"] == {"items": [1, 2], "made": [{"n": 1}, {"n": 2}]}
+    run = sandbox.states.list_map_runs(executionArn=execution["executionArn"])["mapRuns"][0]
+    assert sandbox.states.describe_map_run(mapRunArn=run["mapRunArn"])["itemCounts"]["succeeded"] == 2
+    states["All"]["ItemProcessor"]["States"]["One"] = invoke(fails)
+    failed = sandbox.run(sandbox.machine(states), {"items": [1, 2]})
+    assert failed["error"] == "States.ExceedToleratedFailureThreshold"
+
+
 def test_states_all_does_not_catch_what_aws_does_not(sandbox: Sandbox):
     big = sandbox.function("return 'x' * (event or 300_000)")
     too_much = sandbox.run(sandbox.machine({"Big": invoke(big, **caught()), **CAUGHT}))

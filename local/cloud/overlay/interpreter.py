@@ -29,6 +29,7 @@ MAX_EVENTS = 25_000
 _TERMINAL = ("States.Runtime",)
 _NOT_IN_ALL = ("States.DataLimitExceeded", *_TERMINAL)
 _MAX_CAUSE = 32_768
+_RESULT_FIELDS = ("ResultSelector", "ResultPath", "OutputPath")
 
 _ExecutionError = stepfunctions._ExecutionError
 _current: contextvars.ContextVar[_Frame] = contextvars.ContextVar("frame")
@@ -177,8 +178,6 @@ class _Frame:
             try:
                 chosen = data_flow.select(state.get("InputPath", "$"), data, self.context)
                 result = attempt(state, chosen)
-                if isinstance(result, _Finished):
-                    return result.output, following
                 return self._result(state, data, self._fill(state, "ResultSelector", result)), following
             except _ExecutionError as error:
                 delay = _next_delay(state.get("Retry", []), error.error, counts)
@@ -192,21 +191,23 @@ class _Frame:
                 raise
 
     def _task(self, state: dict[str, Any], chosen: Any) -> Any:
-        resource = state["Resource"]
-        waits = resource.endswith(".waitForTaskToken")
         timeout = self._seconds(state, "TimeoutSeconds", chosen)
-        token = None
-        if waits:
-            # A token of its own for every attempt: an answer to an earlier one must not end this one.
-            token = task_tokens.issue(self.execution, self._seconds(state, "HeartbeatSeconds", chosen))
-            self.context["Task"] = {"Token": token.text}
+        if not state["Resource"].endswith(".waitForTaskToken"):
+            return self._call(state, chosen, timeout, None)
+        # A token of its own for every attempt: an answer to an earlier one must not end this one.
+        token = task_tokens.issue(self.execution, self._seconds(state, "HeartbeatSeconds", chosen))
+        self.context["Task"] = {"Token": token.text}
+        try:
+            return self._call(state, chosen, timeout, token)
+        finally:
+            task_tokens.close(token)
+
+    def _call(self, state: dict[str, Any], chosen: Any, timeout: float | None, token: task_tokens.Token | None) -> Any:
+        """One call of a service, with its events, up to the end of what it waits for."""
         parameters = self._fill(state, "Parameters", chosen)
-        call = integrations.call_for(resource, parameters, self.execution)
-        self.record(
-            call.event("Scheduled"),
-            call.details("Scheduled"),
-            **call.scheduled(data_flow.check_size(call.resource, parameters), get_region(), timeout),
-        )
+        call = integrations.call_for(state["Resource"], parameters, self.execution)
+        text = data_flow.check_size(call.resource, parameters)
+        self.record(call.event("Scheduled"), call.details("Scheduled"), **call.scheduled(text, get_region(), timeout))
         self.record(call.event("Started"), *([call.details("Started")] if call.integration else []), **call.named())
         deadline = time.monotonic() + timeout if timeout else None
         try:
@@ -222,13 +223,9 @@ class _Frame:
             output = data_flow.check_size(call.resource, result)
         except _ExecutionError as error:
             error.cause = (error.cause or "")[:_MAX_CAUSE]
-            timed_out = error.error in ("States.Timeout", "States.HeartbeatTimeout")
-            end = "TimedOut" if timed_out else "Failed"
+            end = "TimedOut" if error.error in ("States.Timeout", "States.HeartbeatTimeout") else "Failed"
             self.record(call.event(end), call.details(end), **call.named(), error=error.error, cause=error.cause)
             raise
-        finally:
-            if token is not None:
-                task_tokens.close(token)
         self.record(call.event("Succeeded"), call.details("Succeeded"), **call.named(), output=output)
         return result
 
@@ -291,10 +288,9 @@ class _Frame:
         processor = state.get("ItemProcessor") or state["Iterator"]
         if (processor.get("ProcessorConfig") or {}).get("Mode") == "DISTRIBUTED":
             _current.set(self)
-            output, _ = stepfunctions._run_distributed_map(
-                state, chosen, chosen, processor, self.execution, self.context
-            )
-            return _Finished(output)
+            # MiniStack would apply these itself, to the input as it stands here.
+            plain = {field: value for field, value in state.items() if field not in _RESULT_FIELDS}
+            return stepfunctions._run_distributed_map(plain, chosen, chosen, processor, self.execution, self.context)[0]
         items = data_flow.select(state.get("ItemsPath", "$"), chosen, self.context)
         if not isinstance(items, list):
             raise _ExecutionError("States.Runtime", f"The items of a Map must be a list, not {data_flow.dumps(items)}")
@@ -377,13 +373,6 @@ class _Frame:
         if not isinstance(seconds, int | float) or isinstance(seconds, bool):
             raise _ExecutionError("States.Runtime", f"The Seconds of a Wait must be a number, not {seconds!r}")
         self.scope.sleep(seconds * stepfunctions._SFN_WAIT_SCALE)
-
-
-class _Finished:
-    """The output of a state whose own paths have been applied."""
-
-    def __init__(self, output: Any) -> None:
-        self.output = output
 
 
 def run(execution_arn: str) -> None:
