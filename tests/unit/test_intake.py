@@ -343,7 +343,7 @@ good_alerts = st.fixed_dictionaries(
     optional={"tech": st.lists(st.sampled_from(["T1490", "x"]), max_size=2), "other": json_values},
 )
 wild_alerts = st.dictionaries(
-    st.sampled_from(["id", "time", "src", "dst", "name", "tech", "other_attributes_dict", "x", "detail", "event_type"]),
+    st.sampled_from(["id", "time", "src", "dst", "name", "tech", "other_attributes_dict", "x", "event_type"]),
     json_values,
 )
 
