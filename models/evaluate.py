@@ -170,7 +170,7 @@ class Evaluation:
     def flow_request(self, alerts: list[Json], grouped: Grouped) -> list[Json]:
         """Clusters as the pipeline hands them to the flow model."""
         names = sorted({row["name"] for row in alerts})
-        best = {
+        best: dict[str, list[str]] = {
             name: [answer["id"] for answer in answers if answer["score"] >= TECHNIQUE_THRESHOLD]
             for name, answers in zip(names, technique.predict(names), strict=True)
         }
@@ -267,7 +267,7 @@ def as_alerts(rows: list[Json]) -> tuple[list[Json], dict[str, str]]:
         }
         for i, row in enumerate(rows)
     ]
-    return alerts, {str(i): row.get("truth", row["event_label"]) for i, row in enumerate(rows)}
+    return alerts, {str(i): row["truth" if "truth" in row else "event_label"] for i, row in enumerate(rows)}
 
 
 def server_peak(alerts: list[Json], batch: int) -> float:

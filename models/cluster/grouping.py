@@ -38,6 +38,7 @@ MOMENT = "*"  # the entity that everything shares
 
 BURST, ROUTINE, STEP = "burst", "routine", "step"
 YOUNG = "young"  # a run that is still watched
+TOO_YOUNG = "of the latest seconds; judged when time goes on"
 
 
 @dataclass(slots=True)
@@ -129,9 +130,8 @@ def explain(
     if final:
         grouping.finish()
     clusters = {i: row["cluster_id"] for row in grouping.answer(alerts, nodes) for i in row["alerts"]}
-    forest = grouping.forest
     return {
-        alert["i"]: f"{clusters[alert['i']]}: {grouping.notes.get(node) or forest.reason[forest.root(node)]}"
+        alert["i"]: f"{clusters[alert['i']]}: {grouping.why(node)}"
         for alert, node in zip(alerts, nodes.tolist(), strict=True)
     }
 
@@ -144,6 +144,7 @@ class Grouping:
         self.forest = Forest()
         self.explaining = explaining
         self.notes: dict[int, str] = {}  # by node, for explain()
+        self.judged: dict[int, int] = {}  # node of a cell that waited -> the one that it was given
         self.tracks: dict[Key, Track] = {}
         self.young: list[Key] = []
         self.links: dict[str, Link] = {}
@@ -237,7 +238,7 @@ class Grouping:
         for number, cell in moment:
             before = held.get(cell.key)
             if before is None:
-                cell.node = self._open(self._guess(cell), cell.key, "the latest alerts; judged when time goes on")
+                cell.node = self._open(self._guess(cell), cell.key, "")
                 held[cell.key] = cell
             else:
                 before.count += cell.count
@@ -286,10 +287,12 @@ class Grouping:
             self._settle_burst(dst, members)
 
     def _place(self, cell: Cell, node: int) -> None:
-        if cell.node is not None:
-            self.forest.merge(cell.node, node)
-        else:
+        if cell.node is None:
             cell.node = node
+            return
+        self.forest.merge(cell.node, node)
+        if self.explaining:
+            self.judged[cell.node] = node
 
     def _advance(self, cell: Cell) -> Track:
         """Count the cell in its track; a pause ends the run, a long one the session."""
@@ -485,6 +488,11 @@ class Grouping:
                 rows.append({**self._row(root, name, "merged", []), "into": forest.ids[root]})
         return rows
 
+    def why(self, node: int) -> str:
+        """Why an alert with this node is in its cluster."""
+        root = self.forest.root(node)
+        return self.notes.get(self.judged.get(node, node)) or self.forest.reason[root] or TOO_YOUNG
+
     def _row(self, root: int, name: str, status: str, members: list[int]) -> Json:
         forest = self.forest
         return {
@@ -492,7 +500,7 @@ class Grouping:
             "alerts": members,
             "status": status,
             "kind": forest.kind[root],
-            "reason": forest.reason[root] or "too young to be judged",
+            "reason": forest.reason[root] or TOO_YOUNG,
         }
 
     def state(self) -> Json:

@@ -170,14 +170,14 @@ def _logistic(matrix: sparse.csr_matrix, examples: Examples, width: int) -> tupl
 def _subs(rows: list[Row]) -> dict[str, dict[str, dict[str, float]]]:
     """Words that tell a sub-technique from its siblings, with their log odds."""
     seen: dict[str, dict[str, Counter[str]]] = {}
-    totals: dict[str, Counter[str]] = {}
+    totals: dict[str, Counter[str]] = {}  # counts are weighted
     for row in rows:
         weight = SOURCES[row["source"]]
         for technique in row["live"]:
             parent = technique.split(".")[0]
-            totals.setdefault(parent, Counter())[technique] += weight
+            totals.setdefault(parent, Counter()).update({technique: weight})
             for word in set(words(row["text"])):
-                seen.setdefault(parent, {}).setdefault(word, Counter())[technique] += weight
+                seen.setdefault(parent, {}).setdefault(word, Counter()).update({technique: weight})
     found: dict[str, dict[str, dict[str, float]]] = {}
     for parent, by_word in seen.items():
         ranked = []
