@@ -343,12 +343,14 @@ class JiraTwin(Twin):
     def _search(self, request: Request) -> Json:
         given = request.args.to_dict(flat=False) if request.method == "GET" else json_body(request, _bad)
         jql = given.get("jql", "")
-        jql = jql[0] if isinstance(jql, list) and jql else jql
-        matches = _matcher(str(jql or ""))
+        jql = str(_first(jql, ""))
+        matches = _matcher(jql)
         visible_until = self.clock() - (self.index_lag_seconds if self.cloud else 0)
         issues = [
             issue for issue in self.state["issues"].values() if matches(issue) and issue["created_at"] <= visible_until
         ]
+        if jql.rstrip().casefold().endswith("desc"):
+            issues.reverse()
         if "BROWSE_PROJECTS" in self.denied:
             raise Refusal(400, _errors(f"The value '{PROJECT}' does not exist for the field 'project'."))
         wanted = [name for names in given.get("fields", []) for name in names.split(",")]
@@ -511,7 +513,7 @@ def _time(twin: Twin, seconds: float) -> str:
 
 
 def _matcher(jql: str) -> Callable[[Json], bool]:
-    """The part of JQL that is needed: clauses joined by AND, and an ORDER BY that is always oldest first."""
+    """The part of JQL that is needed: clauses joined by AND, and an ORDER BY, which is always by creation."""
     text = re.split(r"\border\s+by\b", jql, flags=re.IGNORECASE)[0]
     if not text.strip():
         raise _bad("Unbounded JQL queries are not allowed here. Please add a search restriction to your query.")

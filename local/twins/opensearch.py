@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import html
-import json
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -41,7 +39,6 @@ class OpenSearchTwin(Twin):
 
     def routes(self) -> Iterable[tuple[str, str, Callable[..., Any]]]:
         yield "GET", "/", self._info
-        yield "GET", "/_twin_page", self._page
         yield "PUT", "/<index>", self._create_index
         yield "HEAD", "/<index>", self._index_exists
         yield "DELETE", "/<index>", self._delete_index
@@ -229,10 +226,6 @@ class OpenSearchTwin(Twin):
             for id_, document in holder["documents"].items()
             if document["written_at"] <= seen and matches(id_, document["source"])
         ]
-
-    def _page(self, request: Request) -> Response:
-        text = html.escape(json.dumps(self.state, indent=1))
-        return Response(f"<!doctype html><meta charset=utf-8><pre>{text}</pre>", content_type="text/html")
 
 
 def _new_index(index: str, mappings: Json) -> Json:

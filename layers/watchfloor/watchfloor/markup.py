@@ -53,7 +53,9 @@ class Section:
 
 def clean(text: object, limit: int = MAX_FOREIGN_CHARACTERS) -> str:
     """One line of printable text: no control, direction or zero-width characters, no URL a page would make a link of."""
-    line = "".join(" " if _is_hidden(character) else character for character in str(text)[: limit * 4])
+    line = str(text)[: limit * 4]
+    if not line.isprintable():
+        line = "".join(" " if _is_hidden(character) else character for character in line)
     line = _WWW.sub("www[.]", " ".join(line.split()).replace("://", "[:]//"))
     return cut(line, limit)
 

@@ -251,11 +251,11 @@ def _techniques(ids: Sequence[str], shown: int) -> list[list[Inline]]:
 
 def _identifiers(alerts: Iterable[Mapping[str, Any]], shown: int) -> list[list[Inline]]:
     """Distinct values of the alerts' attributes (URLs, user agents, certificates, ports, users, hashes ...)."""
-    values: dict[str, dict[str, None]] = {}
+    values: dict[str, dict[str | int, None]] = {}
     for alert in alerts:
         for name, value in (alert.get("attributes") or {}).items():
             if name != "priority" and isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-                values.setdefault(name, {})[clean(value)] = None
+                values.setdefault(name, {})[value] = None
     order = sorted(values, key=lambda name: (name not in _CSV_ATTRIBUTES, name))[: min(shown, 12)]
     return [[Foreign(name, 60), ": ", *_joined(list(values[name]), min(shown, 10), 200)] for name in order]
 

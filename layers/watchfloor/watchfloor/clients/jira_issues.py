@@ -102,8 +102,8 @@ class JiraIssues:
                 raise
 
     def search(self, label: str) -> list[Ticket]:
-        """Issues with this label, oldest first; Jira Cloud's index lags behind."""
-        query = f'project = "{self._project}" AND labels = "{label}" ORDER BY created ASC'
+        """Issues with this label, newest first; Jira Cloud's index lags behind."""
+        query = f'project = "{self._project}" AND labels = "{label}" ORDER BY created DESC'
         with self._errors("search"):
             issues = self._jira.search_issues(query, maxResults=100, fields=_FIELDS)
             if not isinstance(issues, list):
@@ -120,7 +120,7 @@ class JiraIssues:
         }
         with self._errors("create an issue"):
             issue = self._jira.create_issue(fields=fields, prefetch=False)
-            return Ticket(issue.key, self._url(issue.key), is_open=True, raw=issue)
+            return Ticket(issue.key, self._url(issue.key), is_open=True)
 
     def update(self, ticket: Ticket, draft: Draft) -> None:
         """Overwrite the description."""
@@ -134,8 +134,9 @@ class JiraIssues:
             return
         file = io.BytesIO(draft.csv())
         with self._errors(f"attach alerts to {ticket.id}"):
-            issue = self._jira.issue(ticket.id, fields=_FIELDS)
-            if all(attachment.filename != draft.csv_name for attachment in issue.fields.attachment):
+            # One that was created just now was not read, and has none.
+            attachments = getattr(ticket.raw.fields, "attachment", []) if ticket.raw else []
+            if all(attachment.filename != draft.csv_name for attachment in attachments):
                 self._jira.add_attachment(ticket.id, file, draft.csv_name)  # type: ignore[arg-type]
 
     def comment_once(self, ticket_id: str, sentence: str, comment: Sequence[Section]) -> None:

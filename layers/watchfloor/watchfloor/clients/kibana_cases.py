@@ -74,8 +74,8 @@ class KibanaCases:
         return self._ticket(case) if case else None
 
     def search(self, label: str) -> list[Ticket]:
-        """Cases with this tag, oldest first; a new one may be missing for a moment."""
-        query = {"tags": label, "owner": self._owner, "sortField": "createdAt", "sortOrder": "asc", "perPage": _PAGE}
+        """Cases with this tag, newest first; a new one may be missing for a moment."""
+        query = {"tags": label, "owner": self._owner, "sortField": "createdAt", "sortOrder": "desc", "perPage": _PAGE}
         with self._readable("search"):
             cases = self._call("GET", "/_find", "search", params=query)["cases"]
             return [self._ticket(case) for case in cases if label in case["tags"]]
