@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import html
+import json
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -39,6 +41,7 @@ class OpenSearchTwin(Twin):
 
     def routes(self) -> Iterable[tuple[str, str, Callable[..., Any]]]:
         yield "GET", "/", self._info
+        yield "GET", "/_twin_page", self._page
         yield "PUT", "/<index>", self._create_index
         yield "HEAD", "/<index>", self._index_exists
         yield "DELETE", "/<index>", self._delete_index
@@ -57,6 +60,8 @@ class OpenSearchTwin(Twin):
         yield "POST", "/<index>/_update/<id>", self._update
 
     def authenticate(self, request: Request) -> None:
+        if request.path == "/_twin_page":
+            return
         authorization = request.headers.get("Authorization", "")
         signed = authorization.startswith("AWS4-HMAC-SHA256 ") and "Signature=" in authorization
         if not signed and basic_credentials(request) != (USER, PASSWORD):
@@ -226,6 +231,26 @@ class OpenSearchTwin(Twin):
             for id_, document in holder["documents"].items()
             if document["written_at"] <= seen and matches(id_, document["source"])
         ]
+
+    def _page(self, request: Request) -> Response:
+        """All documents, for people."""
+        parts = "".join(
+            f"<h2>{html.escape(f'{index}/{id_}')}</h2><pre>{html.escape(_readable(document['source']))}</pre>"
+            for index, holder in self.state["indices"].items()
+            for id_, document in reversed(holder["documents"].items())
+        )
+        return Response(
+            "<!doctype html><meta charset=utf-8><title>OpenSearch twin</title>"
+            "<style>body{font:15px sans-serif;max-width:60em;margin:2em auto}pre{white-space:pre-wrap}</style>"
+            f"<h1>OpenSearch twin</h1>{parts or 'No documents yet.'}",
+            content_type="text/html; charset=utf-8",
+            headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
+
+
+def _readable(source: Json) -> str:
+    short = {name: value for name, value in source.items() if name not in ("description", "alerts", "alert_ids")}
+    return source.get("description", "") + "\n\n" + json.dumps(short, indent=1, ensure_ascii=False)
 
 
 def _new_index(index: str, mappings: Json) -> Json:

@@ -6,6 +6,7 @@ import time
 import uuid
 
 import pytest
+import requests
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConflictError as VersionConflict
 from opensearchpy.exceptions import NotFoundError, RequestError
@@ -381,6 +382,13 @@ def test_signature_is_sent_with_aws_credentials(twin, account):
 
     OpenSearchCases(twin.url, boto3.Session().get_credentials(), "us-east-1").create(Draft(scan()))
     assert len(twin.documents(INDEX)) == 1
+
+
+def test_twin_shows_cases_to_people_without_running_what_they_say(twin):
+    evil = cluster("c-1", [alert("1", 0.0, ATTACKER, WEB, "<script>alert(1)</script>", "T1595")], flow_id=None)
+    OpenSearchCases(twin.url, CREDENTIALS).create(Draft(evil))
+    page = requests.get(f"{twin.url}/_twin_page", timeout=5).text
+    assert "&lt;script&gt;" in page and "<script>" not in page
 
 
 def test_url_that_is_none_is_named():
