@@ -195,8 +195,10 @@ def test_node_features_become_scalars():
             " ServerA ": {"userid": "machine_1", "OS": "Linux", "cpu": 4, "tags": ["a"], "owner": None, "x": math.nan},
             "ServerB": "Linux",
             "ServerC": {"tags": ["\ud800"]},
+            "ServerD": {"OS": "\ud800"},
+            "\ud800": {"OS": "Linux"},
         }
     )
     assert features == {"ServerA": {"userid": "machine_1", "OS": "Linux", "cpu": 4, "tags": '["a"]'}}
-    assert complaints == ["node_feature: 2 entries are not objects of plain values: ignored"]
+    assert complaints == ["node_feature: 4 entries are not objects of plain values: ignored"]
     assert read_node_features([1]) == ({}, ["node_feature is not an object: ignored"])

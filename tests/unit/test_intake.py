@@ -286,8 +286,12 @@ def test_node_feature_before_after_and_as_a_line(take):
 
 
 def test_too_large_node_feature_is_refused(take):
-    told = message(take, document(alert(0), node_feature={"a": {"b": "x" * 17_000_000}}))
-    assert "more than 16 MB beside its alerts" in told
+    large = {"b": "x" * 9_000_000}
+    for content in (
+        document(alert(0), node_feature={"a": large, "b": large}),
+        lines(alert(0), {"node_feature": {"a": large}}, {"node_feature": {"b": large}}),
+    ):
+        assert "more than 16 MB beside its alerts" in message(take, content)
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
@@ -324,7 +328,7 @@ def test_source_needs_only_read(take):
         def read(self, size):
             return self.content.read(min(size, 3))
 
-    assert ids(take(Body(gzip.compress(document(alert(0)))))[0]) == [0]
+    assert ids(take(Body(gzip.compress(b"\xef\xbb\xbf" + document(alert(0)))))[0]) == [0]
 
 
 json_values = st.recursive(

@@ -258,11 +258,14 @@ def read_node_features(given: object) -> tuple[dict[str, dict[str, Any]], list[s
     ignored = 0
     for name, of_name in given.items():
         try:
-            features[name.strip()] = {
+            encoded = {
                 key: _scalar(value)
                 for key, value in of_name.items()
                 if value is not None and not (type(value) is float and math.isnan(value))
             }
+            orjson.dumps({name: encoded})
         except (AttributeError, TypeError):
             ignored += 1
+        else:
+            features[name.strip()] = encoded
     return features, [f"node_feature: {ignored} entries are not objects of plain values: ignored"] if ignored else []

@@ -103,7 +103,7 @@ class Intake:
     warnings : list of str
         What was ignored in the file outside its alerts.
     rejected_path : Path
-        JSON Lines of {"reason", "id"?, "record", "position"}: the record as an object, or, where it is long or no
+        JSON Lines of {"reason", "id"?, "position", "record"}: the record as it was given or, where it is long or no
         JSON, the beginning of its text; the position counts the file's records from 1.
     """
 
@@ -120,6 +120,7 @@ class Intake:
         self._chunk_bytes = chunk_bytes
         self._alerts = _SortedRuns(work_dir, "alerts", _RUN_BYTES, float)
         self._ids = _SortedRuns(work_dir, "ids", _ID_RUN_BYTES, bytes)
+        self._feature_bytes = 0
         self._duplicates = bytearray()
         self._reasons: Counter[str] = Counter()
 
@@ -164,7 +165,7 @@ class Intake:
     def read(self, source: BinaryIO, file_name: str, mappings: Sequence[Mapping], unpacked_limit: int) -> None:
         """Fill this intake from a file; see `take_in`."""
         formats = _Formats(mappings)
-        records = JsonRecords(source, file_name, formats.wrappers, unpacked_limit)
+        records = JsonRecords(source, file_name, formats.wrappers, "node_feature", unpacked_limit)
         position = 0
         with self.rejected_path.open("wb") as rejected:
             for text in records:
@@ -179,7 +180,7 @@ class Intake:
                     self._reject(rejected, [reason], (text or b"").decode("utf-8", "replace"), position)
                     continue
                 if type(given) is dict and "node_feature" in given:
-                    self._add_node_feature(given["node_feature"])
+                    self._add_node_feature(given["node_feature"], file_name)
                 for record, mapping in found:
                     position += 1
                     self._add(rejected, record, mapping, position)
@@ -229,8 +230,9 @@ class Intake:
         entry: dict[str, Any] = {"reason": "; ".join(reasons)}
         if type(alert_id) is int or (type(alert_id) is str and len(alert_id) <= MAX_ID_CHARACTERS):
             entry["id"] = alert_id
-        entry |= {"record": _shown(record), "position": position}
-        rejected.write(json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        entry["position"] = position
+        line = f'{json.dumps(entry, ensure_ascii=False)[:-1]}, "record": {_shown(record)}}}\n'
+        rejected.write(line.encode("utf-8", "replace"))
 
     def _reject_duplicates(self, rejected: BinaryIO, last_position: int) -> None:
         previous = None
@@ -251,25 +253,25 @@ class Intake:
     def _is_duplicate(self, position: int) -> bool:
         return bool(self._duplicates) and bool(self._duplicates[position >> 3] >> (position & 7) & 1)
 
-    def _add_node_feature(self, given: object) -> None:
+    def _add_node_feature(self, given: object, file_name: str) -> None:
         features, complaints = read_node_features(given)
         self.node_feature |= features
-        self.warnings += complaints
+        self.warnings += [complaint for complaint in complaints if complaint not in self.warnings]
+        self._feature_bytes += len(orjson.dumps(features))
+        if self._feature_bytes > MAX_RECORD_BYTES:
+            raise _too_much_beside(file_name)
 
     def _add_rest(self, documents: list[bytes | None], file_name: str) -> None:
         for document in documents:
             if document is None:
-                raise InvalidInputError(
-                    f"{file_name} has more than {MAX_RECORD_BYTES / 1e6:g} MB beside its alerts, such as node_feature: "
-                    "leave out what is about none of them"
-                )
+                raise _too_much_beside(file_name)
             try:
                 rest = decode(document)
             except UnreadableRecord as error:
-                self.warnings.append(f"what is beside the alerts was ignored: {error}")
+                self.warnings.append(f"node_feature was ignored: {error}")
             else:
                 if "node_feature" in rest:
-                    self._add_node_feature(rest["node_feature"])
+                    self._add_node_feature(rest["node_feature"], file_name)
 
     def _nothing_usable(self, file_name: str) -> str:
         if self.rejected_count:
@@ -283,18 +285,28 @@ class Intake:
         return f"{file_name} has no alerts: its list is empty"
 
 
-def _shown(record: Any) -> Any:
-    """The record as it is; as the beginning of its text when that is long, or when JSON has no words for it (NaN)."""
-    if isinstance(record, str):
-        return record[:REJECTED_RECORD_CHARACTERS]
-    try:
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except ValueError:
-        return json.dumps(record)[:REJECTED_RECORD_CHARACTERS]
-    except RecursionError:
-        return "(nested too deeply)"
-    return record if len(text) <= REJECTED_RECORD_CHARACTERS else text[:REJECTED_RECORD_CHARACTERS]
+def _too_much_beside(file_name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{file_name} has more than {MAX_RECORD_BYTES / 1e6:g} MB beside its alerts, such as node_feature: "
+        "leave out what is about none of them"
+    )
+
+
+def _shown(record: Any) -> str:
+    """JSON of the record; of the beginning of its text when that is long, or when JSON has no words for it (NaN)."""
+    text = record
+    if not isinstance(record, str):
+        try:
+            try:
+                text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+                text.encode()
+                if len(text) <= REJECTED_RECORD_CHARACTERS:
+                    return text
+            except ValueError:
+                text = json.dumps(record)
+        except RecursionError:
+            text = "(nested too deeply)"
+    return json.dumps(text[:REJECTED_RECORD_CHARACTERS], ensure_ascii=False)
 
 
 class _Formats:

@@ -64,6 +64,8 @@ def decode(text: bytes) -> Any:
         reason = f"not UTF-8: byte 0x{text[error.start]:02x} at byte {error.start} of the record"
     except RecursionError:
         reason = "not readable: nested too deeply"
+    except json.JSONDecodeError as error:
+        reason = f"not JSON: {error.msg} (character {error.pos + 1} of the record)"
     except ValueError as error:
         reason = f"not JSON: {error}"
     raise UnreadableRecord(reason)
@@ -80,6 +82,8 @@ class JsonRecords:
         For messages; names ending in .jsonl or .ndjson are read as lines.
     wrappers
         Where records lie in a document that wraps them: paths of keys to an array, such as ("hits", "hits").
+    beside
+        The key of what else is wanted of such a document.
     unpacked_limit
         Refuse a gzip file that unpacks to more bytes.
 
@@ -88,16 +92,23 @@ class JsonRecords:
     by_line : bool
         Once iterated over: whether the file is JSON Lines.
     rest : list of bytes or None
-        After the iteration: the documents that wrapped records, without these; None for one that is too large.
+        After the iteration: documents that wrapped records and have the key `beside`, without the records; None for one
+        that is too large.
     """
 
     def __init__(
-        self, source: BinaryIO, file_name: str, wrappers: Collection[tuple[str, ...]], unpacked_limit: int
+        self,
+        source: BinaryIO,
+        file_name: str,
+        wrappers: Collection[tuple[str, ...]],
+        beside: str,
+        unpacked_limit: int,
     ) -> None:
         self._name = file_name
         self._text = _Text(_blocks(source, file_name, unpacked_limit), file_name)
         self._wrappers = frozenset(wrappers)
         self._towards = frozenset(path[:end] for path in wrappers for end in range(1, len(path)))
+        self._beside = orjson.dumps(beside)
         self._wrapped = False
         self.by_line = False
         self.rest: list[bytes | None] = []
@@ -172,7 +183,7 @@ class JsonRecords:
                 document = yield from self._object(())
                 if not self._wrapped:
                     yield document
-                else:
+                elif document is None or self._beside in document:
                     self.rest.append(document)
             else:
                 raise text.unexpected("the end of the file, '{' or '['")
@@ -361,14 +372,11 @@ class _Text:
 
 def _blocks(source: BinaryIO, file_name: str, unpacked_limit: int) -> Iterator[bytes]:
     """The text in blocks, unpacked, without a byte order mark."""
-    first = b""
-    while len(first) < 8 and (block := source.read(BLOCK_BYTES)):
-        first += block
+    blocks = iter(lambda: source.read(BLOCK_BYTES), b"")
+    first = _at_least(8, blocks)
     if first.startswith(b"\x1f\x8b"):
         blocks = _unpacked(source, first, file_name, unpacked_limit)
-        first = next(blocks, b"")
-    else:
-        blocks = iter(lambda: source.read(BLOCK_BYTES), b"")
+        first = _at_least(8, blocks)
     first = first.removeprefix(b"\xef\xbb\xbf")
     for beginning, kind in _OTHER_KINDS.items():
         if first.startswith(beginning):
@@ -376,6 +384,14 @@ def _blocks(source: BinaryIO, file_name: str, unpacked_limit: int) -> Iterator[b
     if first:
         yield first
     yield from blocks
+
+
+def _at_least(size: int, blocks: Iterator[bytes]) -> bytes:
+    """Blocks put together until they are long enough to tell what they begin with."""
+    first = b""
+    while len(first) < size and (block := next(blocks, b"")):
+        first += block
+    return first
 
 
 def _unpacked(source: BinaryIO, data: bytes, file_name: str, limit: int) -> Iterator[bytes]:
