@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from local import deploy, measure, report, sandbox
@@ -97,10 +98,12 @@ def parser() -> argparse.ArgumentParser:
     kinds = campaign.add_subparsers(required=True, metavar="list | show")
     listing = kinds.add_parser("list", help="all campaigns, worst first")
     listing.add_argument("--status", help="only those of this status")
+    listing.add_argument("--stack", metavar="NAME", help="those of this stack in your AWS account")
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(command=_campaign_list)
     show = kinds.add_parser("show", help="one campaign in full")
     show.add_argument("id", metavar="ID", help="its id, or the beginning of it")
+    show.add_argument("--stack", metavar="NAME", help="of this stack in your AWS account")
     show.add_argument("--json", action="store_true", help="the whole document as JSON")
     show.set_defaults(command=_campaign_show)
 
@@ -162,7 +165,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _campaign_list(args: argparse.Namespace) -> int:
-    found = [campaign for campaign in _campaigns() if args.status in (None, campaign["status"])]
+    found = [campaign for campaign in _campaigns(args.stack) if args.status in (None, campaign["status"])]
     if args.json:
         left_out = {"events", "clusters", "iocs", "edges"}
         _print_json([{key: value for key, value in found_one.items() if key not in left_out} for found_one in found])
@@ -172,7 +175,7 @@ def _campaign_list(args: argparse.Namespace) -> int:
 
 
 def _campaign_show(args: argparse.Namespace) -> int:
-    found = [campaign for campaign in _campaigns() if campaign["campaign_id"].startswith(args.id)]
+    found = [campaign for campaign in _campaigns(args.stack) if campaign["campaign_id"].startswith(args.id)]
     exact = [campaign for campaign in found if campaign["campaign_id"] == args.id]
     if len(exact or found) != 1:
         known = f"{len(found)} campaigns begin so" if found else "there is none"
@@ -282,8 +285,16 @@ def _deployed(parameters: dict[str, str], console: Console) -> Iterator[Deployme
             yield deployment
 
 
-def _campaigns() -> list[dict[str, Any]]:
-    """Campaigns of the kept cloud, or those of the last run; worst first."""
+def _campaigns(stack: str | None) -> list[dict[str, Any]]:
+    """Campaigns of a stack on AWS, of the kept cloud, or of the last run; worst first."""
+    if stack:
+        try:
+            return campaigns_of(sandbox.on_aws(stack))
+        except (BotoCoreError, ClientError) as error:
+            raise UserError(
+                f"the campaigns of stack {stack} cannot be read: {error}",
+                "Check AWS_PROFILE and AWS_REGION; `aws cloudformation describe-stacks` shows the stacks they reach.",
+            ) from error
     running = sandbox.kept()
     if running:
         return campaigns_of(Deployment(running, running.outputs))

@@ -33,6 +33,7 @@ class Cloud(Protocol):
 
     @property
     def running(self) -> bool: ...
+
     def session(self) -> boto3.Session: ...
 
 
@@ -113,6 +114,25 @@ def _keep_secret(manager: Any, name: str, value: dict[str, str]) -> str:
         return manager.create_secret(Name=name, SecretString=text)["ARN"]
     except manager.exceptions.ResourceExistsException:
         return manager.put_secret_value(SecretId=name, SecretString=text)["ARN"]
+
+
+@dataclass
+class Account:
+    """An AWS account, by the credentials that the `aws` command would use."""
+
+    endpoint_url: str = ""
+    twins: dict[str, str] = field(default_factory=dict)
+    running: bool = True
+
+    def session(self) -> boto3.Session:
+        return boto3.Session()
+
+
+def on_aws(stack: str) -> Deployment:
+    """The application in an AWS account; boto3's errors where it cannot be reached."""
+    account = Account()
+    found = account.session().client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return Deployment(account, {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])})
 
 
 @contextmanager

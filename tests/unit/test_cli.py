@@ -311,6 +311,45 @@ def test_text_from_alerts_moves_no_cursor_and_is_no_markup():
     assert "[bold]name[/nope]" in written
 
 
+@pytest.fixture
+def account(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        yield boto3.Session()
+
+
+def test_campaigns_of_a_stack_on_aws(account, capsys):
+    outputs = {"DataBucketName": "data", "CampaignTableName": "campaigns"}
+    template = {
+        "Resources": {
+            "DataBucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "data"}},
+            "CampaignTable": {
+                "Type": "AWS::DynamoDB::Table",
+                "Properties": {
+                    "TableName": "campaigns",
+                    "BillingMode": "PAY_PER_REQUEST",
+                    "AttributeDefinitions": [{"AttributeName": "campaign_id", "AttributeType": "S"}],
+                    "KeySchema": [{"AttributeName": "campaign_id", "KeyType": "HASH"}],
+                },
+            },
+        },
+        "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+    }
+    account.client("cloudformation").create_stack(StackName="lab", TemplateBody=json.dumps(template))
+    row = {"campaign_id": "f-1", "status": "open", "score": 7}
+    account.resource("dynamodb").Table("campaigns").put_item(Item=row)
+    account.client("s3").put_object(Bucket="data", Key="campaigns/f-1.json", Body=json.dumps(a_campaign()))
+    assert cli.main(["campaign", "list", "--stack", "lab"]) == 0
+    assert "f-1" in capsys.readouterr().out
+
+
+def test_stack_that_is_not_there_is_told(account, capsys):
+    assert cli.main(["campaign", "list", "--stack", "nowhere"]) == 1
+    assert "stack nowhere cannot be read" in " ".join(capsys.readouterr().err.split())
+
+
 # --- demo, up, model, bench
 
 
