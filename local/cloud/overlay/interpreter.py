@@ -118,7 +118,7 @@ class _Frame:
         inner.last_event = self.last_event
         return inner
 
-    def record(self, event_type: str, details_name: str = "", **details: Any) -> int:
+    def record(self, event_type: str, details_name: str = "", **details: Any) -> None:
         """Add an event to the history."""
         events = self.execution["events"]
         with _history_lock:
@@ -134,7 +134,6 @@ class _Frame:
                 event[details_name] = details
             events.append(event)
         self.last_event = event["id"]
-        return event["id"]
 
     def walk(self, machine: dict[str, Any], data: Any) -> Any:
         """Run the states of a machine and return the output of the last."""
@@ -377,8 +376,11 @@ class _Frame:
 
 def run(execution_arn: str) -> None:
     """Run an execution to its end, in the calling thread."""
-    execution = stepfunctions._executions.get(execution_arn)
-    if execution is None or execution["status"] != "RUNNING":
+    execution = stepfunctions._executions[execution_arn]
+    scope = _scopes[execution_arn] = Scope()
+    # Whoever stops the execution from now on finds its scope.
+    if execution["status"] != "RUNNING":
+        del _scopes[execution_arn]
         return
     machine = stepfunctions._state_machines[execution["stateMachineArn"]]
     definition = json.loads(machine["definition"])
@@ -395,7 +397,6 @@ def run(execution_arn: str) -> None:
         "StateMachine": {"Id": execution["stateMachineArn"], "Name": machine["name"]},
     }
     execution["events"][0]["previousEventId"] = 0
-    scope = _scopes.setdefault(execution_arn, Scope())
     timer = None
     if "TimeoutSeconds" in definition:
         timer = threading.Timer(
