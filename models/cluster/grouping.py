@@ -68,6 +68,7 @@ class Link:
     last: float
     node: int
     since: float
+    level: float = 1.0  # decayed number of moments with a step
 
 
 @dataclass(slots=True)
@@ -394,12 +395,17 @@ class Grouping:
         reasons = []
         for entity, window in self._entities(key, track).items():
             link = self.links.get(entity)
-            if link is None or _apart(start, link) > window or abs(start - link.since) > rules.span_seconds:
-                self.links[entity] = Link(track.last, node, start)
+            pause = _apart(start, link) if link else math.inf
+            level = link.level * math.exp(-pause / rules.pace_seconds) if link and pause <= rules.link_seconds else 0.0
+            chance = pause * level / rules.pace_seconds
+            if link is None or pause > window or chance > rules.chance or abs(start - link.since) > rules.span_seconds:
+                self.links[entity] = Link(track.last, node, start, level + 1.0)
                 continue
+            if pause > rules.moment_seconds:
+                link.level = level + 1.0
             if self.explaining:
                 shared = "comes at the same moment as" if entity == MOMENT else f"shares {entity} with"
-                reasons.append(f"{shared} a step {_apart(start, link):.0f} s away")
+                reasons.append(f"{shared} a step {pause:.0f} s away")
             self.forest.merge(link.node, node)
             link.last = max(link.last, track.last)
         if self.explaining:
@@ -524,9 +530,9 @@ class Grouping:
             values[-3:-1] = place(track.node), place(track.home)
             tracks.append([*key, *values])
         links = [
-            [entity, link.last, place(link.node), link.since]
+            [entity, link.last, place(link.node), link.since, link.level]
             for entity, link in sorted(self.links.items())
-            if abs(now - link.last) <= rules.link_seconds
+            if abs(now - link.last) <= rules.link_seconds + 2 * rules.settle_seconds  # a run that is watched is older
         ]
         routines = [
             [dst, start, place(node)]
@@ -564,7 +570,7 @@ class Grouping:
             values[-1] = tuple(values[-1])
             self.tracks[src, dst, name] = Track(*values)
         self.young = [(src, dst, name) for src, dst, name in state["young"]]
-        self.links = {entity: Link(last, node, since) for entity, last, node, since in state["links"]}
+        self.links = {entity: Link(*link) for entity, *link in state["links"]}
         self.routines = {dst: (start, node) for dst, start, node in state["routines"]}
         for dst, leaders, node, start, last in state["bursts"]:
             burst = Burst(frozenset((src, to, name) for src, to, name in leaders), node, start, last)

@@ -38,6 +38,9 @@ class Settings:
     link_seconds: float = 1800.0
     span_seconds: float = 43200.0
     moment_seconds: float = 5.0
+    # But not where steps come so often that one would fall into the pause by chance.
+    pace_seconds: float = 3600.0
+    chance: float = 1.0
     # Equal values link two runs as a shared host does, for this share of link_seconds.
     attribute_weights: Mapping[str, float] = field(default_factory=lambda: {"url": 0.5, "cert": 0.5, "user_agent": 0.1})
     node_weights: Mapping[str, float] = field(default_factory=lambda: {"userid": 0.5})
