@@ -62,7 +62,10 @@ def check() -> None:
     AnchorError
         With the names of all anchors that differ.
     """
-    installed = importlib.metadata.version("ministack")
+    try:
+        installed = importlib.metadata.version("ministack")
+    except importlib.metadata.PackageNotFoundError:
+        raise AnchorError(f"MiniStack is not installed: pip install ministack=={PINNED_VERSION}") from None
     changed = [name for name, digest in ANCHORS.items() if _digest(name) != digest]
     if installed != PINNED_VERSION or changed:
         raise AnchorError(
