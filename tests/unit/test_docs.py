@@ -1,5 +1,6 @@
 """The documentation against what it describes: templates, Makefile, state machines, code."""
 
+import argparse
 import ast
 import json
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from local.cli import parser
 from watchfloor.layout import RunLayout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +43,7 @@ def _long_form(loader: Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
+        assert isinstance(node, yaml.MappingNode)
         value = loader.construct_mapping(node, deep=True)
     return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
 
@@ -131,6 +134,20 @@ def test_make_targets_named_exist_and_all_are_documented():
         for name in re.findall(r"(?:`|^|\$ )make ([a-z-]+)", path.read_text(), re.MULTILINE):
             assert name in targets, f"{path.name} names make {name}"
     assert targets <= set(re.findall(r"`make ([a-z-]+)", text("CONTRIBUTING.md")))
+
+
+def test_commands_named_exist():
+    (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    for path in DOCS:
+        for name in re.findall(r"(?:`|^ +|\.venv/bin/)watchfloor ([a-z]+)", path.read_text(), re.MULTILINE):
+            assert name in commands.choices, f"{path.name} names watchfloor {name}"
+
+
+def test_metrics_are_documented():
+    code = "".join(path.read_text() for path in ROOT.glob("functions/pipeline/*.py"))
+    calls = re.findall(r"add_metric\((.*?), MetricUnit", code)
+    metrics = {name for call in calls for name in re.findall(r'"(\w+)"', call)}
+    assert metrics == {word for word in code_words(section(text("docs/operations.md"), "Alarms")) if word in metrics}
 
 
 def test_changelog_knows_the_version():
@@ -310,6 +327,14 @@ def test_every_pin_says_why_it_is_there(path):
 # --- Costs ------------------------------------------------------------------------------------------------------------
 
 
+def test_costs_count_the_alarms_that_are_there():
+    resources = template("functions/pipeline/template.yaml")["Resources"]
+    watched = len(resources["Fn::ForEach::Watched"][1])
+    single = sum(item["Type"] == "AWS::CloudWatch::Alarm" for name, item in resources.items() if "Fn::" not in name)
+    (row,) = (row for row in rows(section(text("docs/deploying.md"), "Idle, a month")) if row[0].startswith("alarms"))
+    assert row[1] == f"{watched + single} alarms"
+
+
 @pytest.mark.parametrize("heading", ["Idle, a month", "A million alerts"])
 def test_costs_add_up(heading):
     """Quantity times price is the cost of a row, and the rows come to the total."""
@@ -317,7 +342,7 @@ def test_costs_add_up(heading):
     costs = []
     for what, quantity, price, cost in table[:-1]:
         number = float(re.sub(r"[^\d.]", "", quantity.split()[0]))
-        product = number * float(re.search(r"[\d.]+", price.replace("$", ""))[0])
+        product = number * float(price.strip("$").split()[0])
         costs.append(product)
         assert float(cost.strip("$")) == pytest.approx(product, abs=0.0051), what
     assert table[-1][0] == "**total**"
