@@ -10,7 +10,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint format test-sam-local test-permissions evaluate bench push-models clean
+.PHONY: help setup demo test test-scale lint format test-sam-local test-permissions evaluate bench push-models clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine 
 format: $(VENV)/.test-ready  ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+test-scale: $(VENV)/.test-ready  ## 1,000 batches, 200,000 alerts killed and restarted (about ten minutes)
+	@$(BIN)/pytest -m slow tests/e2e
 
 test-sam-local: $(VENV)/.test-ready  ## Every function by `sam local invoke` (needs Docker)
 	@$(BIN)/pytest -m docker tests/docker

@@ -35,7 +35,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """The run's state -> the same with `batch_count` and `unknown_name_count`."""
     logger.append_keys(run_id=event["run_id"])
     layout = RunLayout(event["run_id"])
-    batch_count, names = 0, set()
+    batch_count = 0
+    names: set[str] = set()
     with (
         tempfile.TemporaryDirectory() as folder,
         closing(documents.open(event["key"], event["version_id"])) as source,

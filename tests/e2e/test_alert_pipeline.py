@@ -103,7 +103,7 @@ def test_two_files_continue_one_attack(pipeline):
     assert two.summary["jira"]["created"] == 0
     assert two.summary["jira"]["updated"] == 1
     (key,) = issues = jira_issues(pipeline, cluster_id)
-    assert f"{row['total_alert_count']} over all runs" in issues[key]
+    assert f"Alerts: {row['total_alert_count']}, {row['alert_count']} of them in the latest file" in issues[key]
 
     pipeline.deployment.cloud._twins.jira.transition(key, "Done")
     pipeline.run("two/3.json", burst(24))

@@ -85,7 +85,8 @@ class CallbackTable:
 
     def still_open(self) -> list[Callback]:
         """All that wait, whatever they wait for."""
-        callbacks, start = [], {}
+        callbacks: list[Callback] = []
+        start: dict[str, Any] = {}
         while True:
             with passing_errors():
                 page = self._table.query(IndexName=OPEN_INDEX, KeyConditionExpression=Key("is_open").eq("yes"), **start)

@@ -6,13 +6,14 @@ Every row keeps the totals before and after the run that touched it last, so a r
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
 from watchfloor.clients.aws import passing_errors
 from watchfloor.clients.batch_read import read_items
+from watchfloor.clusters import Totals
 
 
 class ClusterTable:
@@ -39,7 +40,7 @@ class ClusterTable:
                 totals[item["cluster_id"]] = orjson.loads(value)
         return totals
 
-    def record(self, run_id: str, totals: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> None:
+    def record(self, run_id: str, totals: Mapping[str, Totals], before: Mapping[str, Totals]) -> None:
         """Write the totals after this run, and remember those before it."""
         expires = int(time.time()) + self._retention_seconds
         with passing_errors(), self._table.batch_writer(overwrite_by_pkeys=["cluster_id"]) as writer:
@@ -47,9 +48,9 @@ class ClusterTable:
                 item = {
                     "cluster_id": cluster_id,
                     "run_id": run_id,
-                    "total": orjson.dumps(total).decode(),
+                    "total": orjson.dumps(total.to_json()).decode(),
                     "expires_at": expires,
                 }
                 if cluster_id in before:
-                    item["before"] = orjson.dumps(before[cluster_id]).decode()
+                    item["before"] = orjson.dumps(before[cluster_id].to_json()).decode()
                 writer.put_item(Item=item)
