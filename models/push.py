@@ -205,7 +205,9 @@ def _digest_of(ecr: Any, target: Target) -> str | None:
         answer = ecr.describe_images(repositoryName=target.repository, imageIds=[{"imageTag": target.tag}])
     except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
         return None
-    found = answer["imageDetails"][0]
+    if not answer["imageDetails"]:
+        return None
+    (found,) = answer["imageDetails"]
     manifest = found.get("imageManifestMediaType", _MANIFEST)
     if manifest != _MANIFEST:
         raise PushError(

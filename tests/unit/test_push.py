@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -239,7 +240,7 @@ def test_push_without_credentials(aws, monkeypatch, capsys):
 
 def test_push_not_allowed_names_what_is_missing(aws, monkeypatch, capsys):
     def denied(*_, **__):
-        body = {"Error": {"Code": "AccessDeniedException", "Message": "User x is not authorized to do that"}}
+        body: Any = {"Error": {"Code": "AccessDeniedException", "Message": "User x is not authorized to do that"}}
         raise push.ClientError(body, "DescribeImages")
 
     monkeypatch.setattr(push, "_digest_of", denied)
