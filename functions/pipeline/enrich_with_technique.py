@@ -11,14 +11,14 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from watchfloor.intake import take_in
-from watchfloor.formats import builtin_mappings, load_mapping
 
 from watchfloor.batches import ALERT_BYTES, id_map
 from watchfloor.clients.aws import client, table
 from watchfloor.clients.documents import Documents
 from watchfloor.clients.run_table import ENRICHED, RunTable
 from watchfloor.clients.technique_table import TechniqueTable
+from watchfloor.formats import builtin_mappings, load_mapping
+from watchfloor.intake import take_in
 from watchfloor.layout import MAPPING_PREFIX, RunLayout
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
