@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, partial
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import boto3
 import pytest
@@ -139,7 +139,7 @@ class Cloud:
         self._turn = threading.Lock()
         self._changed = threading.Condition()
         self._broken: Exception | None = None
-        self._events: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._events: queue.Queue[Callable[[], Any] | None] = queue.Queue()
         self._patch = pytest.MonkeyPatch()
         self._moto = mock_aws(
             config={"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
@@ -155,7 +155,7 @@ class Cloud:
 
     # --- a cloud from beginning to end
 
-    def __enter__(self) -> Cloud:
+    def __enter__(self) -> Self:
         for name, value in {**self._shared, **_TEST_ENVIRONMENT}.items():
             self._patch.setenv(name, value)
         self._moto.start()
@@ -181,7 +181,8 @@ class Cloud:
         self._moto.stop()
 
     def _deploy(self) -> None:
-        self.s3, self.sfn = boto3.client("s3"), boto3.client("stepfunctions")
+        self.s3: Any = boto3.client("s3")
+        self.sfn: Any = boto3.client("stepfunctions")
         self.bucket = physical_id("DataBucket")
         self.s3.create_bucket(Bucket=self.bucket)
         self.s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -233,7 +234,7 @@ class Cloud:
         function = self._function_of[function_name.rpartition(":")[2]].removesuffix("Function")
         try:
             return json.dumps(self.invoke(function, json.loads(body))).encode()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as Lambda's runtime does
             response_headers["x-amz-function-error"] = "Unhandled"
             return json.dumps({"errorMessage": str(error), "errorType": type(error).__name__}).encode()
 
@@ -244,11 +245,14 @@ class Cloud:
         if event["detail-type"] in self.lost:
             return []
         started = []
+        message: Any = event
         targets = self._functions | self._pipeline.resources("AWS::Serverless::StateMachine")
         for logical_id, target in targets.items():
             for source in target.get("Events", {}).values():
                 rule = source["Properties"]
-                if source["Type"] != "EventBridgeRule" or not EventPattern(None, rule["Pattern"]).matches_event(event):
+                if source["Type"] != "EventBridgeRule" or not EventPattern(None, rule["Pattern"]).matches_event(
+                    message
+                ):
                     continue
                 body = event["detail"] if rule.get("InputPath") == "$.detail" else event
                 if logical_id in self._functions:
@@ -266,7 +270,7 @@ class Cloud:
             try:
                 self.invoke(function, body)
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as Lambda's runtime does
                 last = error
         self.dead_letters.append((function, body, last))
 
@@ -274,7 +278,7 @@ class Cloud:
         while (task := self._events.get()) is not None:
             try:
                 task()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - raised where the test waits
                 self._broken = error
             finally:
                 self._events.task_done()

@@ -107,7 +107,8 @@ class Interpreter:
         def with_own_token(task: StateTaskServiceCallback, env: Environment) -> None:
             """moto gives a retry the token of the try before."""
             context = env.states.context_object
-            if "Task" in context.context_object_data and context.context_object_data["State"]["RetryCount"]:
+            data: Any = context.context_object_data
+            if "Task" in data and data["State"]["RetryCount"]:
                 env.callback_pool_manager.add(context.update_task_token())
             evaluate(task, env)
 
@@ -131,7 +132,7 @@ class Interpreter:
 
         def name_heartbeat_timeout(task: StateTaskService, env: Any, ex: Exception) -> Any:
             """moto says States.Timeout where a heartbeat was missed."""
-            event = from_error(task, env, ex)
+            event: Any = from_error(task, env, ex)
             if isinstance(ex, HeartbeatTimeoutError):
                 event.error_name = StatesErrorName(StatesErrorNameType.StatesHeartbeatTimeout)
             return event
@@ -168,7 +169,7 @@ class Interpreter:
                 for endpoint in list(env.callback_pool_manager._pool.values()):
                     endpoint.interrupt_all()
             for child in _children(execution):
-                child.stop(stop_date)
+                child.stop(stop_date, None, None)
             self._on_end(execution)
 
         patch.setattr(BaseExecutionWorkerCommunication, "terminated", end)
@@ -189,7 +190,7 @@ def _client(service: str, region: str) -> Any:
 
 def _children(execution: Execution) -> list[Execution]:
     """Executions that wait-for-me tasks (.sync) of this one started; AWS stops them with it."""
-    machines = execution.state_machine.backend.state_machines
+    machines = execution.state_machine.backend.state_machines  # type: ignore[attr-defined]
     started_by = f'"AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID":"{execution.exec_arn}"'
     return [child for machine in machines for child in machine.executions if started_by in child.execution_input]
 
@@ -208,7 +209,7 @@ def _correct_errors(patch: pytest.MonkeyPatch) -> None:
         """moto calls a comparison false where there is nothing to compare."""
         value_of(variable, env)
         if isinstance(env.stack[-1], NoSuchVariable):
-            raise ValueError(f"Invalid path '{variable.string_sampler.literal_value}'")
+            raise ValueError(f"Invalid path '{variable.string_sampler.literal_value}'")  # noqa: TRY004
 
     patch.setattr(ErrorEqualsDecl, "_eval_body", all_but_the_fatal)
     # None of our definitions asks by IsPresent.
@@ -220,12 +221,12 @@ def _correct_child_executions(patch: pytest.MonkeyPatch) -> None:
     service = state_task_service_sfn.StateTaskServiceSfn
     normalise_parameters = service._normalise_parameters
 
-    def to_api(task: StateTaskService, parameters: dict[str, Any], *more: Any, **named: Any) -> None:
+    def to_api(task: Any, parameters: dict[str, Any], *more: Any, **named: Any) -> None:
         normalise_parameters(task, parameters, *more, **named)
         for name in list(parameters):
             parameters[name[0].lower() + name[1:]] = parameters.pop(name)
 
-    def from_api(task: StateTaskService, response: dict[str, Any], *_: Any, **named: Any) -> None:
+    def from_api(task: Any, response: dict[str, Any], *_: Any, **named: Any) -> None:
         for name in list(response):
             response[name[0].upper() + name[1:]] = response.pop(name)
 

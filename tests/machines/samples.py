@@ -64,7 +64,7 @@ def assert_failed(cloud: Cloud, run: Run, error: str, cause: str) -> None:
     end = cloud.wait(run)
     assert end["status"] == "FAILED"
     assert cloud.states(run.arn)[-2:] == ["ReportFailure", "RunFailed"]
-    ((subject, text),) = cloud.mails()
+    ((_, text),) = cloud.mails()
     for told in (end["cause"], text):
         assert cause in told
     assert f"Error:    {error}" in text
