@@ -19,19 +19,19 @@ _CAUSE_CHARACTERS = 2_000
 _ADVICE = {
     "InvalidInputError": "Mend the file and upload it again; nothing of it was kept back but what rejected/ shows.",
     "CapacityError": "SageMaker had no instance of any listed type. Ask for a higher quota, or add types to the "
-    "parameter TransformInstanceTypes; then start the execution again with the same input.",
+    "parameter TransformInstanceTypes; then start a new execution with the same input.",
     "ModelError": "The model refused its input or answered outside its contract. Its log is in the log group "
     "/aws/sagemaker/TransformJobs.",
     "AccessDenied": "A role lacks a permission; deploy the template unchanged, or see docs/permissions.md.",
 }
 _OTHER_ADVICE = (
-    "Start the execution again with the same input: it goes on after the last finished batch. "
-    "Uploading the same file again does the same."
+    "Start a new execution with the same input: it goes on after the last finished batch. "
+    "Uploading the file again would be another run, from the beginning."
 )
 
 _AFTER_BRANCH_FAILURE = (
-    "What was raised already stays, and is not raised twice. Start the execution's state RaiseClusters again by a "
-    "redrive, or invoke the branch's function with the run's state; docs/operations.md shows both."
+    "What was raised already stays, and is not raised twice. Invoke the branch's function with the run's id; "
+    "docs/operations.md shows how."
 )
 
 
