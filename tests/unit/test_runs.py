@@ -113,7 +113,7 @@ def test_failure_message_names_run_state_error_fix_and_console():
     assert subject.isascii()
     assert len(subject) <= 100
     assert "input/ü.json" in text
-    assert "What now: Start the execution again" in text
+    assert "What now: Start a new execution with the same input" in text
     assert f"region=eu-central-1#/v2/executions/details/{ARN}" in text
     assert len(text) < 4_000
 
