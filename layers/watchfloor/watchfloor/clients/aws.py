@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 
 from watchfloor.errors import TransientError
 
@@ -48,7 +48,7 @@ def passing_errors() -> Iterator[None]:
     """What goes away by itself leaves as TransientError; everything else leaves as it is."""
     try:
         yield
-    except (ConnectionError, HTTPClientError) as error:
+    except (ConnectionError, HTTPClientError, IncompleteReadError) as error:
         raise TransientError(str(error)) from error
     except ClientError as error:
         if error_code(error) in _PASSING:

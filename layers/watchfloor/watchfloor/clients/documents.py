@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import orjson
 from botocore.exceptions import ClientError
@@ -37,7 +37,10 @@ class Documents:
         return f"s3://{self.bucket}/{key}"
 
     def open(self, key: str, version_id: str | None = None) -> BinaryIO:
-        """The object as a stream of bytes; InvalidInputError where it does not exist."""
+        """The object as a stream of bytes to read and close; InvalidInputError where it does not exist."""
+        return cast(BinaryIO, _Stream(self._get(key, version_id)))
+
+    def _get(self, key: str, version_id: str | None = None) -> Any:
         version = {"VersionId": version_id} if version_id else {}
         try:
             with passing_errors():
@@ -48,7 +51,7 @@ class Documents:
             raise
 
     def read_json(self, key: str) -> Any:
-        with passing_errors(), closing(self.open(key)) as body:
+        with passing_errors(), closing(self._get(key)) as body:
             return orjson.loads(body.read())
 
     def write_json(self, key: str, value: Any) -> None:
@@ -56,8 +59,8 @@ class Documents:
 
     def read_lines(self, key: str) -> Iterator[Any]:
         """Rows of a JSON Lines object, one at a time."""
-        with passing_errors(), closing(self.open(key)) as body:
-            for line in body.iter_lines(chunk_size=1_000_000):  # type: ignore[attr-defined]
+        with passing_errors(), closing(self._get(key)) as body:
+            for line in body.iter_lines(chunk_size=1_000_000):
                 if line:
                     yield orjson.loads(line)
 
@@ -80,7 +83,7 @@ class Documents:
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for item in page.get("Contents", []):
                     if item["Size"]:
-                        with closing(self.open(item["Key"])) as body:
+                        with closing(self._get(item["Key"])) as body:
                             yield body.read().decode()
 
     def upload(self, key: str, file: BinaryIO, content_type: str) -> None:
@@ -109,3 +112,17 @@ class Documents:
     def _put(self, key: str, body: bytes, content_type: str) -> None:
         with passing_errors():
             self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+
+
+class _Stream:
+    """S3's stream; a connection that breaks is a passing error here too."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        with passing_errors():
+            return self._body.read(None if size < 0 else size)
+
+    def close(self) -> None:
+        self._body.close()
