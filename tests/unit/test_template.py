@@ -1,0 +1,240 @@
+"""One stem for one thing, in handlers, templates, state machines and sample events; and no right without its reason."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.machines.stack import ROOT, Stack, machine, template
+
+PIPELINE = "functions/pipeline/template.yaml"
+TEMPLATES = ["template.yaml", "models/template.yaml", PIPELINE]
+STEMS = sorted(path.stem for path in (ROOT / "functions/pipeline").glob("*.py"))
+RESOURCES = template(PIPELINE)["Resources"]
+
+
+def resources(kind: str) -> dict[str, dict[str, Any]]:
+    """Logical id -> properties, as they stand in the template."""
+    plain = {key: value for key, value in RESOURCES.items() if not key.startswith("Fn::")}
+    return {key: value["Properties"] for key, value in plain.items() if value["Type"] == kind}
+
+
+FUNCTIONS = resources("AWS::Serverless::Function")
+MACHINES = {
+    properties["DefinitionUri"].rpartition("/")[2].removesuffix(".asl.yaml"): properties
+    for properties in resources("AWS::Serverless::StateMachine").values()
+}
+
+
+def camel(stem: str) -> str:
+    return "".join(word.capitalize() for word in stem.split("_"))
+
+
+def tasks(states: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every Task below, those of branches included."""
+    found = {}
+    for name, state in states.items():
+        if state["Type"] == "Task":
+            found[name] = state
+        for branch in state.get("Branches", []):
+            found |= tasks(branch["States"])
+    return found
+
+
+TASKS = {name: state for stem in MACHINES for name, state in tasks(machine(stem)["States"]).items()}
+
+
+def environment_read(path: Path) -> set[str]:
+    """Names that a handler reads by `os.environ[...]` or `os.environ.get(...)`."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
+            names.add(ast.literal_eval(node.slice))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.environ.get", "os.getenv"):
+            names.add(ast.literal_eval(node.args[0]))
+    return names
+
+
+# --- one stem for one thing
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_handler_has_its_function_its_event_its_logs_and_its_alarm(stem):
+    assert FUNCTIONS[f"{camel(stem)}Function"]["Handler"] == f"{stem}.lambda_handler"
+    assert camel(stem) in RESOURCES["Fn::ForEach::Watched"][1]
+    json.loads((ROOT / f"events/pipeline/{stem}.json").read_text())
+    defined = ast.parse((ROOT / f"functions/pipeline/{stem}.py").read_text()).body
+    assert "lambda_handler" in [node.name for node in defined if isinstance(node, ast.FunctionDef)]
+
+
+def test_function_has_its_handler_and_nothing_else_is_watched():
+    assert set(FUNCTIONS) == {f"{camel(stem)}Function" for stem in STEMS}
+    assert RESOURCES["Fn::ForEach::Watched"][1] == [name.removesuffix("Function") for name in FUNCTIONS]
+    assert {path.stem for path in (ROOT / "events/pipeline").glob("*.json")} == set(STEMS)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_function_is_given_what_its_handler_reads(stem):
+    given = FUNCTIONS[f"{camel(stem)}Function"]["Environment"]["Variables"]
+    read = environment_read(ROOT / f"functions/pipeline/{stem}.py")
+    # Lambda itself gives every function its region.
+    assert set(given) == read - {"AWS_REGION"}
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_vendors_libraries_are_where_a_handler_needs_them(stem):
+    """The layer is large; who does not import it is started faster without."""
+    layers = FUNCTIONS[f"{camel(stem)}Function"].get("Layers", [])
+    assert ({"Ref": "VendorsLayer"} in layers) == (stem in ("create_jira", "create_case"))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_task_calls_the_function_of_its_name(name):
+    parameters = TASKS[name]["Parameters"]
+    if "StateMachineArn" in parameters:
+        assert (name, parameters["StateMachineArn"]) == ("ClusterBatches", "${ClusterBatchesArn}")
+    else:
+        assert parameters["FunctionName"] == f"${{{name}FunctionArn}}"
+
+
+@pytest.mark.parametrize("stem", MACHINES)
+def test_substitutions_are_those_of_the_definition(stem):
+    text = (ROOT / f"statemachines/{stem}.asl.yaml").read_text()
+    given = MACHINES[stem]["DefinitionSubstitutions"]
+    assert set(re.findall(r"\$\{(\w+)}", text)) == set(given)
+    for name, value in given.items():
+        logical_id = name.removesuffix("Arn")
+        assert value in ({"Fn::GetAtt": [logical_id, "Arn"]}, {"Ref": logical_id})
+
+
+@pytest.mark.parametrize("stem", MACHINES)
+def test_machine_may_invoke_the_functions_it_calls_and_no_others(stem):
+    called = [name for name, task in tasks(machine(stem)["States"]).items() if "FunctionName" in task["Parameters"]]
+    statements = [statement for policy in MACHINES[stem]["Policies"] for statement in policy["Statement"]]
+    (invoke,) = (statement for statement in statements if statement["Action"] == "lambda:InvokeFunction")
+    assert sorted(resource["Fn::GetAtt"][0] for resource in invoke["Resource"]) == sorted(
+        f"{name}Function" for name in called
+    )
+
+
+def test_every_definition_is_deployed():
+    assert {path.name for path in (ROOT / "statemachines").glob("*")} >= {f"{stem}.asl.yaml" for stem in MACHINES}
+    assert {path.name.partition(".")[0] for path in (ROOT / "statemachines").glob("*.asl.yaml")} == set(MACHINES)
+
+
+@pytest.mark.parametrize("path", TEMPLATES)
+def test_parameters_are_used_and_child_stacks_get_theirs(path):
+    declared, text = template(path)["Parameters"], (ROOT / path).read_text()
+    for name in declared:
+        assert re.search(rf"(!Ref |Ref: |\$\{{){name}\b", text), f"{name} is not used"
+    for name, resource in template(path)["Resources"].items():
+        if not name.startswith("Fn::") and resource["Type"] == "AWS::Serverless::Application":
+            assert set(resource["Properties"]["Parameters"]) == set(
+                template(resource["Properties"]["Location"])["Parameters"]
+            )
+
+
+# --- nothing waits for ever, nothing fails unseen
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_task_is_bounded_and_retries_what_passes(name):
+    task = TASKS[name]
+    assert task["TimeoutSeconds"] > task.get("HeartbeatSeconds", 0)
+    retried = {error for retrier in task["Retry"] for error in retrier["ErrorEquals"]}
+    if "StateMachineArn" in task["Parameters"]:
+        return
+    assert {"TransientError", "Lambda.ServiceException", "Lambda.TooManyRequestsException"} <= retried
+    assert not {"InvalidInputError", "ModelError", "ConflictError", "States.ALL", "States.TaskFailed"} & retried
+    if ".waitForTaskToken" in task["Resource"]:
+        assert "HeartbeatSeconds" in task
+        assert "States.HeartbeatTimeout" in retried
+        assert ("CapacityError" in retried) == (
+            "INSTANCE_TYPES" in FUNCTIONS[f"{name}Function"]["Environment"]["Variables"]
+        )
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if "FunctionName" in TASKS[name]["Parameters"]])
+def test_task_waits_as_long_as_its_function_may_take(name):
+    timeout = FUNCTIONS[f"{name}Function"].get("Timeout", template(PIPELINE)["Globals"]["Function"]["Timeout"])
+    assert TASKS[name]["TimeoutSeconds"] >= timeout
+
+
+@pytest.mark.parametrize("name", tasks(machine("alert_pipeline")["States"]))
+def test_task_of_the_pipeline_has_one_way_out(name):
+    (catch,) = TASKS[name]["Catch"]
+    assert catch["ErrorEquals"] == ["States.ALL"]
+    after = {
+        "CreateCampaign": "CampaignFailed",
+        "CreateJira": "JiraFailed",
+        "CreateCase": "CaseFailed",
+        "ReportFailure": "RunFailed",
+    }
+    assert catch["Next"] == after.get(name, "ReportFailure")
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if "Events" in FUNCTIONS[name]])
+def test_function_that_events_call_has_dead_letters_on_both_edges(name):
+    assert FUNCTIONS[name]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"] == {
+        "Fn::GetAtt": ["DeadLetterQueue", "Arn"]
+    }
+    for source in FUNCTIONS[name]["Events"].values():
+        assert source["Properties"]["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}}
+
+
+def test_pattern_of_the_transform_jobs_takes_the_names_that_handlers_give():
+    root = Stack("template.yaml", ModelImage="models")
+    prefix = root.resources("AWS::Serverless::Application")["Pipeline"]["Parameters"]["JobPrefix"]
+    assert re.fullmatch(r"[a-z0-9]{8}", prefix)
+    detail = FUNCTIONS["ResumeTransformFunction"]["Events"]["TransformJobChanged"]["Properties"]["Pattern"]["detail"]
+    assert detail["TransformJobName"] == [{"prefix": {"Fn::Sub": "${JobPrefix}-"}}]
+    assert set(detail["TransformJobStatus"]) == {"Completed", "Failed", "Stopped"}
+
+
+# --- no right without its reason
+
+
+def scalars(node: yaml.Node | None, allows: bool = True, key: str = "") -> list[tuple[str, str, int]]:
+    """(key, value, line) of every Action and Resource of a template that does not only deny."""
+    found: list[tuple[str, str, int]] = []
+    if isinstance(node, yaml.MappingNode):
+        pairs = [(name.value, value) for name, value in node.value]
+        if any(name == "Effect" and value.value == "Deny" for name, value in pairs):
+            allows = False
+        for name, value in pairs:
+            found += scalars(value, allows, name if name in ("Action", "NotAction", "Resource", "NotResource") else "")
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            found += scalars(item, allows, key)
+    elif isinstance(node, yaml.ScalarNode) and key and allows:
+        found.append((key, node.value, node.start_mark.line))
+    return found
+
+
+@pytest.mark.parametrize("path", TEMPLATES)
+def test_star_stands_only_with_its_reason_beside_it(path):
+    lines = (ROOT / path).read_text().splitlines()
+    for key, value, line in scalars(yaml.compose("\n".join(lines))):
+        if value == "*" or (key == "Action" and value.endswith("*")):
+            assert "  # " in lines[line], f"{path}:{line + 1} {key} {value} gives no reason"
+
+
+@pytest.mark.parametrize("path", TEMPLATES)
+def test_nothing_is_allowed_by_exception(path):
+    assert not [item for item in scalars(yaml.compose((ROOT / path).read_text())) if item[0].startswith("Not")]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_has_rights_of_its_own_on_named_resources(name):
+    """No managed policy, no SAM policy template; each statement names its resources."""
+    for policy in FUNCTIONS[name]["Policies"]:
+        if "Fn::If" in policy:
+            policy = policy["Fn::If"][1]
+        if policy == {"Ref": "UseKeyPolicy"}:
+            continue
+        assert set(policy) == {"Version", "Statement"}
+        assert all(statement["Effect"] == "Allow" and statement["Resource"] for statement in policy["Statement"])
