@@ -36,7 +36,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     if event["unknown_name_count"]:
         asked = (line["name"] for line in documents.read_lines(layout.technique_input))
         learned = read_technique_answers(asked, documents.read_lines(layout.technique_output))
-    scored = documents.read_json(layout.known_techniques) | learned
+    known = {row["name"]: row["techniques"] for row in documents.read_lines(layout.known_techniques)}
+    scored = known | learned
     techniques = {name: techniques_above(some, threshold) for name, some in scored.items()}
     documents.write_json(layout.techniques, {"techniques": techniques, "learned": learned})
 

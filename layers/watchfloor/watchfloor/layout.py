@@ -79,7 +79,7 @@ class RunLayout:
 
     @property
     def known_techniques(self) -> str:
-        return f"scratch/{self.run_id}/known_techniques.json"
+        return f"scratch/{self.run_id}/known_techniques.jsonl"
 
     @property
     def techniques(self) -> str:

@@ -127,7 +127,7 @@ def failure_message(
         f"Error:    {error or 'none given'}",
         f"Cause:    {cause[:_CAUSE_CHARACTERS] or 'none given'}",
         "",
-        f"What now: {_ADVICE.get(error.removesuffix("Exception"), _OTHER_ADVICE)}",
+        f"What now: {_ADVICE.get(error.removesuffix('Exception'), _OTHER_ADVICE)}",
         "",
         f"Console:  {console_link(execution_arn)}",
     ]
@@ -178,6 +178,7 @@ def run_summary(run: Mapping[str, Any], row: Mapping[str, Any], seconds: int) ->
         "source": f"s3://{run['bucket']}/{run['key']}",
         "alerts": row.get("alert_count", 0),
         "rejected": row.get("rejected_count", 0),
+        "ignored": row.get("ignored_count", 0),
         "batches": row.get("batch_count", 0),
         "clusters": row.get("cluster_count", 0),
         "flows": row.get("flow_count", 0),
