@@ -25,9 +25,10 @@ STATE_VERSION = 1
 
 LINK_SECONDS = 2 * 3600.0  # the confidence falls to 1/e in so long
 LINK_CONFIDENCE = 0.3  # less does not make one flow of two clusters
+REACH_SECONDS = -LINK_SECONDS * math.log(LINK_CONFIDENCE)  # a longer pause leaves too little
 OPEN_SECONDS = 2 * 86400.0  # a flow that got nothing for so long is closed
 ORDER_SECONDS = 120.0  # clusters that start closer together are ordered by their techniques
-MAX_MEMBERS = 500
+MAX_MEMBERS = 200  # where everything touches everything, a flow is full and another begins
 MAX_FLOWS = 5_000
 MAX_HOSTS = 20
 MEMORY_SECONDS = 7 * 86400.0  # how long a technique is remembered as usual
@@ -71,14 +72,16 @@ class Flow:
 
     flow_id: str
     members: list[Member] = field(default_factory=list)
+    start: float = math.inf
+    end: float = -math.inf
 
-    @property
-    def start(self) -> float:
-        return min(member.start for member in self.members)
-
-    @property
-    def end(self) -> float:
-        return max(member.end for member in self.members)
+    def take(self, *members: Member) -> None:
+        """Put clusters in, each in place of what was known of it before."""
+        renewed = {member.cluster_id for member in members}
+        self.members = [member for member in self.members if member.cluster_id not in renewed]
+        self.members.extend(members)
+        self.start = min(self.start, *(member.start for member in members))
+        self.end = max(self.end, *(member.end for member in members))
 
 
 def update(clusters: list[Json], state: Json | None) -> tuple[list[Json], Json]:
@@ -112,39 +115,52 @@ class Linking:
             if state["version"] != STATE_VERSION:
                 raise ValueError(f"version {state['version']} instead of {STATE_VERSION}")
             self.opened: int = state["opened"]
-            self.flows = {
-                row["flow_id"]: Flow(row["flow_id"], [Member(**member) for member in row["members"]])
-                for row in state["flows"]
-            }
+            self.flows: dict[str, Flow] = {}
+            for row in state["flows"]:
+                flow = self.flows[row["flow_id"]] = Flow(row["flow_id"])
+                flow.take(*(Member(**member) for member in row["members"]))
             self.usual: dict[str, list[float]] = dict(state["usual"])  # technique -> how often, decayed; and when last
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadRequestError(f"state: not one that this model gave ({error!r})") from error
-        self.home = {member.cluster_id: flow.flow_id for flow in self.flows.values() for member in flow.members}
+        self.home: dict[str, str] = {}  # cluster -> its flow
         self.by_host: dict[str, set[str]] = {}
         for flow in self.flows.values():
-            self._index(flow)
+            for member in flow.members:
+                self._index(flow.flow_id, member)
         self.changed: dict[str, None] = {}
         self.merged: dict[str, list[str]] = {}
 
     def add(self, cluster: Json) -> None:
         """Put one cluster in the flow that it belongs to, which may join flows."""
         member = self._member(cluster)
-        flow_id = self.home.get(member.cluster_id)
-        if flow_id is not None:
-            self._renew(self.flows[flow_id], member)
+        known = self.home.get(member.cluster_id)
+        if known is not None:
+            flow = self.flows[known]
+        elif member.kind == "routine":
             return
-        if member.kind == "routine":
-            return
-        related = {}
-        for host in member.hosts:
-            for flow_id in self.by_host.get(host, ()):
-                related[flow_id] = max(confidence(other, member) for other in self.flows[flow_id].members)
-        joined = [flow_id for flow_id, sure in related.items() if sure >= LINK_CONFIDENCE]
-        flow = self._join(joined) if joined else self._open(member)
-        flow.members.append(member)
-        self.home[member.cluster_id] = flow.flow_id
-        self._index(flow)
+        else:
+            related = self._related(member)
+            flow = self._join(related) if related else self._open(member)
+        flow.take(member)
+        self._index(flow.flow_id, member)
         self.changed[flow.flow_id] = None
+
+    def _related(self, member: Member) -> list[str]:
+        """Flows that the cluster belongs to."""
+        near = set()
+        for host in member.hosts:
+            flow_ids = self.by_host.get(host, set())
+            # Clusters come in order of time: what is out of reach now stays so.
+            flow_ids -= {name for name in flow_ids if member.start - self.flows[name].end > REACH_SECONDS}
+            near |= flow_ids
+        sure = {flow_id: max(confidence(other, member) for other in self.flows[flow_id].members) for flow_id in near}
+        joined, size = [], 1
+        for flow_id in sorted(near, key=lambda flow_id: (-sure[flow_id], self.flows[flow_id].start, flow_id)):
+            size += len(self.flows[flow_id].members)
+            if sure[flow_id] < LINK_CONFIDENCE or size > MAX_MEMBERS:
+                break
+            joined.append(flow_id)
+        return joined
 
     def _member(self, cluster: Json) -> Member:
         kind = KIND.search(cluster["cluster_id"])
@@ -176,13 +192,6 @@ class Linking:
             self.usual[technique] = [count + 1.0, now]
         return novelty
 
-    def _renew(self, flow: Flow, member: Member) -> None:
-        """A cluster of a flow went on."""
-        place_in_flow = next(i for i, known in enumerate(flow.members) if known.cluster_id == member.cluster_id)
-        flow.members[place_in_flow] = member
-        self._index(flow)
-        self.changed[flow.flow_id] = None
-
     def _open(self, member: Member) -> Flow:
         digest = hashlib.sha256(f"{self.opened}\0{member.cluster_id}".encode("utf-8", "surrogatepass")).hexdigest()
         flow = Flow(f"flow-{digest[:16]}")
@@ -196,26 +205,26 @@ class Linking:
         flow = self.flows[oldest]
         for flow_id in others:
             absorbed = self.flows.pop(flow_id)
-            flow.members += absorbed.members
+            flow.take(*absorbed.members)
             for member in absorbed.members:
-                self.home[member.cluster_id] = oldest
+                self._index(oldest, member)
                 for host in member.hosts:
                     self.by_host[host].discard(flow_id)
             self.merged.setdefault(oldest, []).extend([flow_id, *self.merged.pop(flow_id, [])])
             self.changed.pop(flow_id, None)
         return flow
 
-    def _index(self, flow: Flow) -> None:
-        for member in flow.members:
-            for host in member.hosts:
-                self.by_host.setdefault(host, set()).add(flow.flow_id)
+    def _index(self, flow_id: str, member: Member) -> None:
+        self.home[member.cluster_id] = flow_id
+        for host in member.hosts:
+            self.by_host.setdefault(host, set()).add(flow_id)
 
     def answer(self) -> list[Json]:
         """The flows that changed, best score first."""
         rows = []
         for flow_id in self.changed:
             flow = self.flows[flow_id]
-            flow.members = in_order(flow.members)[-MAX_MEMBERS:]
+            flow.members = in_order(flow.members)
             row: Json = {
                 "flow_id": flow_id,
                 "cluster_ids": [member.cluster_id for member in flow.members],

@@ -143,6 +143,11 @@ def test_state_of_another_model_is_refused(state: dict) -> None:
         update([], state)
 
 
+def test_full_flow_takes_no_more() -> None:
+    flows, _ = update([cluster(f"step-{n:03x}", ["web"], n * 60.0) for n in range(450)], None)
+    assert sorted(len(flow["cluster_ids"]) for flow in flows) == [50, 200, 200]
+
+
 def test_order_knows_that_scans_come_before_ransom() -> None:
     assert comes_first("T1566.001", "T1486") > 0.6
     assert comes_first("T1486", "T1566.001") == pytest.approx(1 - comes_first("T1566.001", "T1486"))
