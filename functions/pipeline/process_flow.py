@@ -69,8 +69,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     cluster_key, flow_key = layout.state(event["stream"], "cluster"), layout.state(event["stream"], "flow")
     documents.write_json(cluster_key, last["state"])
     documents.write_json(flow_key, answer.state)
-    cluster_table.record(run_id, clusters.total, clusters.before)
+    # The pointer first: a run that was overtaken is refused there, and must not touch the ledger.
     streams.advance_state(event["stream"], event["base_version"], run_id, cluster_key, flow_key)
+    cluster_table.record(run_id, clusters.total, clusters.before)
     counts = {"cluster_count": len(clusters.run), "flow_count": len(flows)}
     runs.advance(run_id, stage=PUBLISHED, **counts)
     metrics.add_metric("Clusters", MetricUnit.Count, len(clusters.run))

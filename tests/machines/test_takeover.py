@@ -8,6 +8,7 @@ import pytest
 
 from tests.machines.harness import Cloud, Fate, Fault, Run
 from tests.machines.samples import assert_complete, intrusion
+from watchfloor.clients.cluster_table import ClusterTable
 from watchfloor.clients.run_table import PUBLISHED, RunTable
 
 ALERTS = intrusion("a", 16)
@@ -114,19 +115,26 @@ def test_published_run_only_repeats_the_branches(cloud: Cloud) -> None:
     assert_complete(cloud, run, [alert["id"] for alert in ALERTS])
 
 
-def test_killed_between_the_new_state_and_its_note_counts_no_alert_twice(
-    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["before the ledger", "before its note"])
+def test_killed_after_the_state_moved_on_counts_every_alert_once(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """The stream's state moved on, but the run's row does not know it yet."""
-    advance = RunTable.advance
+    advance, record = RunTable.advance, ClusterTable.record
 
-    def die_once(runs: RunTable, run_id: str, **changes: Any) -> None:
+    def die_before_the_note(runs: RunTable, run_id: str, **changes: Any) -> None:
         if changes.get("stage") == PUBLISHED:
             monkeypatch.setattr(RunTable, "advance", advance)
             raise RuntimeError("killed")
         advance(runs, run_id, **changes)
 
-    monkeypatch.setattr(RunTable, "advance", die_once)
+    def die_before_the_ledger(*_: Any) -> None:
+        monkeypatch.setattr(ClusterTable, "record", record)
+        raise RuntimeError("killed")
+
+    if place == "before its note":
+        monkeypatch.setattr(RunTable, "advance", die_before_the_note)
+    else:
+        monkeypatch.setattr(ClusterTable, "record", die_before_the_ledger)
     failed = cloud.upload("input/alerts.json", ALERTS)
     assert cloud.wait(failed)["status"] == "FAILED"
     assert [item["run_id"] for item in cloud.items("StreamTable") if item["item"] == "state"] == [failed.run_id]
@@ -135,6 +143,7 @@ def test_killed_between_the_new_state_and_its_note_counts_no_alert_twice(
     assert cloud.wait(run)["status"] == "SUCCEEDED"
     assert_complete(cloud, run, [alert["id"] for alert in ALERTS])
     assert all(row["total_alert_count"] == row["alert_count"] for row in cloud.output(run, "cluster.json"))
+    assert len(cloud.items("ClusterTable")) == len(cloud.output(run, "cluster.json"))
     (state,) = (item for item in cloud.items("StreamTable") if item["item"] == "state")
     assert state["version"] == 1
 
@@ -182,3 +191,28 @@ def test_last_batch_done_but_not_noted_goes_on_with_the_flows(cloud: Cloud) -> N
     assert jobs_of_batches(cloud) == [0]
     assert "ClusterBatches" not in cloud.states(run.arn)
     assert_complete(cloud, run, [alert["id"] for alert in ALERTS[:4]])
+
+
+def test_run_that_lost_its_lease_moves_nothing(cloud: Cloud) -> None:
+    """Should two runs of a stream ever go on at once, the later one fails, and the ledger knows only the other."""
+    cloud.fates["flow"].append(Fate(status="InProgress"))
+    late = cloud.upload("input/monday.json", ALERTS)
+    cloud.until(lambda: "CreateFlow" in cloud.states(late.arn) and len(cloud.requests) == 3)
+    (ticket,) = cloud.tickets()
+    cloud.tables["StreamTable"].delete_item(Key={"stream": ticket["stream"], "item": ticket["item"]})
+    other = cloud.run("input/tuesday.json", intrusion("b", 5))
+    ledger = sorted(cloud.items("ClusterTable"), key=str)
+    cloud.end_job(cloud.requests[2][0])
+
+    assert cloud.wait(late)["status"] == "FAILED"
+    assert cloud.row(late)["error"] == "ConflictError"
+    assert sorted(cloud.items("ClusterTable"), key=str) == ledger
+    (state,) = (item for item in cloud.items("StreamTable") if item["item"] == "state")
+    assert (state["version"], state["run_id"]) == (1, other.run_id)
+
+    run = cloud.again(late)
+    assert cloud.wait(run)["status"] == "SUCCEEDED"
+    assert_complete(cloud, run, [alert["id"] for alert in ALERTS])
+    counted = {row["cluster_id"]: row["alert_count"] for row in cloud.output(other, "cluster.json")}
+    for row in cloud.output(run, "cluster.json"):
+        assert row["total_alert_count"] >= row["alert_count"] + counted.get(row["cluster_id"], 0)
