@@ -20,7 +20,7 @@ from watchfloor.clients.lease import Lease
 from watchfloor.clients.notices import Notices
 from watchfloor.clients.run_table import FAILED, RunTable
 from watchfloor.clients.stream_table import StreamTable
-from watchfloor.runs import RunSource, failed_source, failure_message
+from watchfloor.runs import RunSource, failed_source, failure_message, root_failure
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 executions = Executions(client("stepfunctions"))
@@ -37,9 +37,12 @@ reported = DynamoDBPersistenceLayer(os.environ["IDEMPOTENCY_TABLE"], expiry_attr
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
     """`{"executionArn", "status", "error", "cause"}`, from a Catch or from the rule on the execution's status."""
     once.register_lambda_context(context)
-    execution_arn, error = event["executionArn"], event.get("error") or ""
-    source = failed_source(executions.describe(execution_arn)["input"])
-    report(execution_arn=execution_arn, event=event, source=source)
+    execution_arn = event["executionArn"]
+    execution = executions.describe(execution_arn)
+    source = failed_source(execution["input"])
+    # The rule's event need not say why; an execution that still runs does not know it yet.
+    error, cause = root_failure(*(event.get(name) or execution.get(name) or "" for name in ("error", "cause")))
+    report(execution_arn=execution_arn, status=event["status"], error=error, cause=cause, source=source)
     row = runs.get(source.run_id) if source else None
     if source and row and row["execution_arn"] == execution_arn:
         runs.finish(source.run_id, FAILED, error=error)
@@ -47,17 +50,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
 
 
 @idempotent_function(data_keyword_argument="execution_arn", persistence_store=reported, config=once)
-def report(*, execution_arn: str, event: dict[str, Any], source: RunSource | None) -> None:
+def report(*, execution_arn: str, status: str, error: str, cause: str, source: RunSource | None) -> None:
     """One mail an execution, whoever tells of its end first."""
-    state, error = executions.last_state(execution_arn), event.get("error") or ""
+    state = executions.last_state(execution_arn)
     logger.error("run failed", extra={"execution_arn": execution_arn, "state": state, "error": error})
     metrics.add_metric("RunsFailed", MetricUnit.Count, 1)
     subject, text = failure_message(
-        execution_arn=execution_arn,
-        status=event["status"],
-        state=state,
-        error=error,
-        cause=event.get("cause") or "",
-        source=source,
+        execution_arn=execution_arn, status=status, state=state, error=error, cause=cause, source=source
     )
     notices.send(subject, text)

@@ -434,8 +434,7 @@ class Cloud:
                 "name": execution.name,
                 "status": execution.status,
                 "input": execution.execution_input,
-                "error": execution.error,
-                "cause": execution.cause,
+                # error and cause are not documented, so nothing may count on them.
             },
         }
         self._events.put(partial(self.deliver, event))

@@ -42,7 +42,8 @@ def test_unexpected_error_is_reported_and_fails_the_run(cloud: Cloud, function: 
     assert cloud.tickets() == []
     assert cloud.interpreter.waits == []
     if function != "ClaimRun":
-        assert cloud.row(run) | {"status": "FAILED"} == cloud.row(run)
+        row = cloud.row(run)
+        assert (row["status"], row["error"]) == ("FAILED", "RuntimeError")
 
 
 @pytest.mark.parametrize("function", STATE_OF)
