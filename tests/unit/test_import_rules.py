@@ -35,7 +35,7 @@ def python_files(*folders: Path) -> list[Path]:
 
 def imported(path: Path) -> set[str]:
     """Full names of the modules that a file imports, wherever in it; `from a import b` counts as a.b."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
