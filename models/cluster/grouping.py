@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,9 @@ class Track:
     node: int | None = None
     home: int | None = None  # the burst that it led
     values: tuple[str, ...] = ()  # attribute values that link the run
+
+
+TRACK_ROW = attrgetter(*(field.name for field in fields(Track)))
 
 
 @dataclass(slots=True)
@@ -147,7 +152,8 @@ class Grouping:
         self.notes: dict[int, str] = {}  # by node, for explain()
         self.judged: dict[int, int] = {}  # node of a cell that waited -> the one that it was given
         self.tracks: dict[Key, Track] = {}
-        self.young: list[Key] = []
+        self.young: deque[Key] = deque()  # runs that are watched, oldest first
+        self.unusual: dict[str, deque[Key]] = {}  # the unusual ones of them, by dst
         self.links: dict[str, Link] = {}
         self.routines: dict[str, tuple[float, int]] = {}  # dst -> start and node of its routine cluster
         self.bursts: dict[str, list[Burst]] = {}  # dst -> bursts, the current one last
@@ -337,7 +343,7 @@ class Grouping:
                 return
             track.kind, track.repeated, track.run_start = YOUNG, routine, now
             track.node = self._open(STEP, key, "")
-            self.young.append(key)
+            self._watch(key, track)
 
     def _routine(self, key: Key) -> int:
         """The cluster of a host's routine; a new one every day."""
@@ -354,39 +360,39 @@ class Grouping:
 
     # Steps
 
+    def _watch(self, key: Key, track: Track) -> None:
+        self.young.append(key)
+        if not track.repeated:
+            self.unusual.setdefault(key[1], deque()).append(key)
+
     def _judge_young(self, *, all_of_them: bool = False) -> None:
         """Link the runs that have been watched long enough and stayed quiet."""
-        rules = self.settings
-        ready: list[Key] = []
-        young: list[Key] = []
-        unusual: dict[str, list[float]] = {}
-        for key in self.young:
+        while self.young:
+            key = self.young[0]
             track = self.tracks[key]
-            if track.kind != YOUNG:
-                continue
-            watched = abs(self.clock - track.run_start) > rules.settle_seconds
-            (ready if watched or all_of_them else young).append(key)
-            if not track.repeated:
-                unusual.setdefault(key[1], []).append(track.run_start)
-        self.young = young
-        for key in sorted(ready, key=lambda key: self.tracks[key].run_start):
-            track = self.tracks[key]
-            start, node = track.run_start, track.node
-            assert node is not None
-            if track.repeated and not self._beside_unusual(key[1], start, unusual):
+            if abs(self.clock - track.run_start) <= self.settings.settle_seconds and not all_of_them:
+                return
+            self.young.popleft()
+            node, quiet = track.node, track.kind == YOUNG
+            if quiet and track.repeated and not self._beside_unusual(key[1], track.run_start):
+                assert node is not None
                 track.kind = ROUTINE
                 self.forest.merge(node, self._routine(key))
-                continue
-            track.kind = STEP
-            self._link(key, track, node)
+            elif quiet:
+                assert node is not None
+                track.kind = STEP
+                self._link(key, track, node)
+            waiting = self.unusual.get(key[1])
+            if waiting and key in waiting:
+                waiting.remove(key)
 
-    def _beside_unusual(self, dst: str, start: float, unusual: dict[str, list[float]]) -> bool:
+    def _beside_unusual(self, dst: str, start: float) -> bool:
         """Does something unusual happen on the host at the same moment?"""
         near = self.settings.settle_seconds
-        if any(abs(other - start) <= near for other in unusual.get(dst, ())):
-            return True
+        others = (self.tracks[key] for key in self.unusual.get(dst, ()))
+        first = next((other.run_start for other in others if other.kind == YOUNG), math.inf)
         link = self.links.get(dst)
-        return link is not None and _apart(start, link) <= near
+        return abs(first - start) <= near or (link is not None and _apart(start, link) <= near)
 
     def _link(self, key: Key, track: Track, node: int) -> None:
         """Merge a step with the latest ones on its entities that are near enough."""
@@ -521,12 +527,13 @@ class Grouping:
             (item for item in self.tracks.items() if abs(now - item[1].last) <= rules.forget_seconds),
             key=lambda item: (abs(now - item[1].last), item[0]),
         )[:MAX_TRACKS]
+        kept_keys = {key for key, _ in recent}
         tracks = []
         for key, track in sorted(recent):
             if abs(now - track.last) > rules.pause_seconds:
                 track.usual = max(track.usual, track.run_level)
                 track.kind = track.node = track.home = None
-            values = list(astuple(track))
+            values = list(TRACK_ROW(track))
             values[-3:-1] = place(track.node), place(track.home)
             tracks.append([*key, *values])
         links = [
@@ -551,7 +558,7 @@ class Grouping:
             "clock": None if math.isinf(now) else now,
             "opened": self.opened,
             "tracks": tracks,
-            "young": sorted(key for key in self.young if self.tracks[key].kind == YOUNG),
+            "young": [key for key in self.young if key in kept_keys],
             "links": links,
             "routines": routines,
             "bursts": bursts,
@@ -569,7 +576,8 @@ class Grouping:
         for src, dst, name, *values in state["tracks"]:
             values[-1] = tuple(values[-1])
             self.tracks[src, dst, name] = Track(*values)
-        self.young = [(src, dst, name) for src, dst, name in state["young"]]
+        for src, dst, name in state["young"]:
+            self._watch((src, dst, name), self.tracks[src, dst, name])
         self.links = {entity: Link(*link) for entity, *link in state["links"]}
         self.routines = {dst: (start, node) for dst, start, node in state["routines"]}
         for dst, leaders, node, start, last in state["bursts"]:
