@@ -14,7 +14,6 @@ import copy
 import importlib.util
 import json
 import logging
-import os
 import queue
 import threading
 import time
@@ -69,12 +68,15 @@ class Fate:
         Error code of CreateTransformJob.
     events
         How often its end is told.
+    cut_short
+        The task that made it misses its heartbeats.
     """
 
     failure: str = ""
     status: str = "Completed"
     refused: str = ""
     events: int = 1
+    cut_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,18 +183,16 @@ class Cloud:
         self._moto.stop()
 
     def _deploy(self) -> None:
-        self.s3: Any = boto3.client("s3")
-        self.sfn: Any = boto3.client("stepfunctions")
+        self.s3, self.sfn = _client("s3"), _client("stepfunctions")
         self.bucket = physical_id("DataBucket")
         self.s3.create_bucket(Bucket=self.bucket)
         self.s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
-        dynamodb = boto3.resource("dynamodb")
         self.tables = {}
         for logical_id, properties in self._root.resources("AWS::DynamoDB::Table").items():
             arguments = {key: properties[key] for key in _TABLE_PROPERTIES if key in properties}
-            self.tables[logical_id] = dynamodb.create_table(TableName=physical_id(logical_id), **arguments)
+            self.tables[logical_id] = _dynamodb().create_table(TableName=physical_id(logical_id), **arguments)
         for logical_id in self._root.resources("AWS::SNS::Topic"):
-            boto3.client("sns").create_topic(Name=physical_id(logical_id))
+            _client("sns").create_topic(Name=physical_id(logical_id))
         for properties in self._pipeline.resources("AWS::Serverless::StateMachine").values():
             definition = machine(properties["DefinitionUri"].rpartition("/")[2].removesuffix(".asl.yaml"))
             self.sfn.create_state_machine(
@@ -310,6 +310,7 @@ class Cloud:
             raise error
         job = create(**request)
         job.transform_job_status = "InProgress"
+        self.interpreter.cut_short += fate.cut_short
         if fate.status != "InProgress":
             self._events.put(partial(self._end_job, job, model, fate))
         return job
@@ -481,6 +482,22 @@ def sample_event(stem: str) -> dict[str, Any]:
     return json.loads((ROOT / f"events/pipeline/{stem}.json").read_text())
 
 
+# Clients take longer to make than to use, and know nothing of the cloud they talk to.
+@cache
+def _session() -> boto3.Session:
+    return boto3.Session("test", "test", region_name=REGION)
+
+
+@cache
+def _client(service: Any) -> Any:
+    return _session().client(service)
+
+
+@cache
+def _dynamodb() -> Any:
+    return _session().resource("dynamodb")
+
+
 @cache
 def _model(name: str) -> Callable[[Any], Any]:
     return serve.LOADERS[name]()
@@ -494,8 +511,3 @@ def _module(stem: str, environment: tuple[tuple[str, str], ...]) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-# moto and the handlers read credentials once.
-os.environ.setdefault("AWS_ACCESS_KEY_ID", "test")
-os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "test")

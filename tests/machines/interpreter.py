@@ -73,11 +73,14 @@ class Interpreter:
         Seconds that retries would have waited, in order.
     heartbeat_seconds
         Stands for every HeartbeatSeconds of the definitions.
+    cut_short
+        So many waits, those that begin next, miss their heartbeats.
     """
 
     def __init__(self, on_end: Callable[[Execution], None]) -> None:
         self.waits: list[float] = []
         self.heartbeat_seconds = 60.0
+        self.cut_short = 0
         self._on_end = on_end
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
@@ -114,7 +117,9 @@ class Interpreter:
 
         def setup_heartbeat_endpoint(endpoint: CallbackEndpoint, heartbeat_seconds: int) -> HeartbeatEndpoint:
             """moto loses an answer that comes before the function that got the token has returned."""
-            heartbeats = endpoint._heartbeat_endpoint = HeartbeatEndpoint(self.heartbeat_seconds)  # type: ignore[arg-type]
+            seconds = 0.2 if self.cut_short else self.heartbeat_seconds
+            self.cut_short = max(0, self.cut_short - 1)
+            heartbeats = endpoint._heartbeat_endpoint = HeartbeatEndpoint(seconds)  # type: ignore[arg-type]
             if endpoint.get_outcome() is not None:
                 heartbeats.notify()
             return heartbeats

@@ -120,10 +120,9 @@ def test_wait_for_the_lease_that_missed_its_heartbeats_goes_on(cloud: Cloud) -> 
     cloud.fates["cluster"].append(Fate(status="InProgress"))
     first = cloud.upload("input/branch/monday.json", intrusion("a", 5))
     cloud.until(lambda: len(cloud.requests) == 4)
-    cloud.interpreter.heartbeat_seconds = 0.5
+    cloud.interpreter.cut_short = 1
     second = cloud.upload("input/branch/tuesday.json", intrusion("b", 5))
-    cloud.until(lambda: 5 in cloud.interpreter.waits)
-    cloud.interpreter.heartbeat_seconds = 60
+    cloud.until(lambda: cloud.interpreter.waits == [5])
     cloud.end_job(cloud.requests[3][0])
 
     assert cloud.wait(first)["status"] == "SUCCEEDED"
