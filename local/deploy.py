@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -88,6 +89,8 @@ def build(root: str | Path, python_version: str | None = None) -> Path:
     )
     if outcome.returncode:
         raise BuildError(f"sam build failed:\n{_tail(outcome.stdout)}")
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        _install_natively(folder)
     stamp.write_text(digest)
     return built
 
@@ -164,6 +167,24 @@ def _failures(cloudformation: Any, stack_name: str) -> Iterator[str]:
         child = [stack["StackName"] for stack in nested if stack["StackName"].startswith(f"{stack_name}-{logical_id}-")]
         inner = list(_failures(cloudformation, child[-1])) if child else []
         yield from inner or [f"{logical_id} ({event['ResourceType']}) in {stack_name}: {reason}"]
+
+
+def _install_natively(folder: Path) -> None:
+    """Replace the layers' libraries by this machine's: sam built them for Lambda's, which is Linux on x86-64."""
+    for requirements in sorted(folder.rglob("python/requirements.txt")):
+        outcome = subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"),
+                *("--target", str(requirements.parent), "--requirement", str(requirements)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if outcome.returncode:
+            raise BuildError(f"installing {requirements} for this machine failed:\n{_tail(outcome.stdout)}")
 
 
 def _copy_for(root: Path, version: str) -> Path:

@@ -45,3 +45,19 @@ def test_overrides_of_the_configuration(configured, expected):
 
 def test_values_are_quoted_for_sam():
     assert deploy._quoted("Key", 'say "hi" \\ bye') == 'Key="say \\"hi\\" \\\\ bye"'
+
+
+def test_libraries_of_another_machine_are_replaced(tmp_path):
+    python = tmp_path / "Pipeline" / "SomeLayer" / "python"
+    python.mkdir(parents=True)
+    (python / "six.py").write_text("raise ImportError('built for another machine')")
+    (python / "requirements.txt").write_text("six==1.17.0\n")
+    deploy._install_natively(tmp_path)
+    assert '__version__ = "1.17.0"' in (python / "six.py").read_text()
+
+
+def test_libraries_that_cannot_be_installed_are_named(tmp_path):
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "requirements.txt").write_text("six==no\n")
+    with pytest.raises(deploy.BuildError, match="six==no"):
+        deploy._install_natively(tmp_path)
