@@ -90,7 +90,9 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path} is empty", "It must hold a JSON document, a JSON array, or one JSON object a line.")
     if head[:1] not in (b"{", b"["):
         shown = head[:40].decode("utf-8", "replace").splitlines()[0]
-        raise UserError(f"{path} is not JSON: it begins with {shown!r}", "docs/input-formats.md shows the accepted formats.")
+        raise UserError(
+            f"{path} is not JSON: it begins with {shown!r}", "docs/input-formats.md shows the accepted formats."
+        )
 
 
 def check_stream(stream: str) -> str:
