@@ -37,7 +37,7 @@ demo: $(VENV)/.ready  ## Build, deploy to a cloud on this machine, run alerts th
 	@$(BIN)/watchfloor demo $(ALERTS)
 
 test: $(VENV)/.test-ready  ## All tests that need neither Docker nor a real OpenSearch
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest -m "not docker and not opensearch and not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine rules
 	@$(BIN)/ruff check .
@@ -55,11 +55,14 @@ format: $(VENV)/.test-ready  ## Format the code
 test-scale: $(VENV)/.test-ready  ## 1,000 batches, 200,000 alerts killed and restarted (about ten minutes)
 	@$(BIN)/pytest -m slow tests/e2e
 
+test-opensearch: $(VENV)/.test-ready  ## Cases against a real OpenSearch (needs Java 17, and npm the first time)
+	@$(BIN)/pytest -m opensearch tests/integration
+
 test-sam-local: $(VENV)/.test-ready  ## Every function by `sam local invoke` (needs Docker)
 	@$(BIN)/pytest -m docker tests/docker
 
 test-permissions: $(VENV)/.test-ready  ## Take each permission away in turn and see the pipeline fail (some minutes)
-	@$(BIN)/python -m tests.permissions
+	@$(BIN)/python -m tests.permissions $(PERMISSIONS_ARGS)
 
 evaluate: $(VENV)/.test-ready  ## Score the models on labelled data
 	@$(BIN)/python -m models.evaluate
