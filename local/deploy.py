@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -57,6 +58,13 @@ def build(root: str | Path, python_version: str | None = None) -> Path:
     BuildError
     """
     root = Path(root).resolve()
+    (root / WORK_FOLDER).mkdir(exist_ok=True)
+    with (root / WORK_FOLDER / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # builds share their cache: one after the other
+        return _build(root, python_version)
+
+
+def _build(root: Path, python_version: str | None) -> Path:
     version = python_version or f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = root / WORK_FOLDER / f"build-{version}"
     built, stamp = folder / "template.yaml", folder / ".digest"

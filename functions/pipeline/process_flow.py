@@ -62,7 +62,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     documents.write_json(layout.output("flow.json"), flows)
     merged = merged_flows(answer, prefix)
     documents.write_json(layout.scratch_flow, {"flows": flows, "merged_flows": merged})
-    about = enriched_input(event, clusters, flows, merged)
+    about = enriched_input(event, clusters, flows, merged, documents.read_json(layout.node_feature))
     documents.write_object(layout.enrich_alert_input, about, "clusters", enriched_clusters(clusters, events, flow_of))
 
     last = documents.read_json(layout.cluster_output(event["batch_count"] - 1))

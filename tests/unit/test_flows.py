@@ -98,8 +98,13 @@ def test_enriched_input_tells_of_merges(run):
     clusters.merged["x"] = "a"
     answer = read_flow_answer(flow(merged=["old"]))
     about = enriched_input(
-        {"run_id": "r", "stream": "s", "bucket": "b", "key": "k"}, clusters, [], merged_flows(answer, "")
+        {"run_id": "r", "stream": "s", "bucket": "b", "key": "k"},
+        clusters,
+        [],
+        merged_flows(answer, ""),
+        {"d": {"OS": "Linux"}, "elsewhere": {"OS": "BSD"}},
     )
+    assert about["node_feature"] == {"d": {"OS": "Linux"}}
     assert about["merged_clusters"] == [{"cluster_id": "x", "into": "a"}]
     assert about["merged_flows"] == [{"flow_id": "old", "into": "f"}]
     assert about["source_uri"] == "s3://b/k"

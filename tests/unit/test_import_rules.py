@@ -23,7 +23,7 @@ NETWORK = {
     "urllib",
     "xmlrpc",
 }
-DOMAIN_LIBRARIES = {"ijson", "orjson", "pydantic", "stix2", "yaml"}
+DOMAIN_LIBRARIES = {"orjson", "pydantic", "stix2", "yaml"}
 MODEL_LIBRARIES = {"numpy", "orjson", "scipy", "sklearn", "watchfloor", "yaml"}
 # Tools beside the models, which the image does not hold.
 MODEL_TOOLS = {"push.py", "evaluate.py"}

@@ -177,14 +177,17 @@ def enriched_input(
     clusters: RunClusters,
     flows: Sequence[Mapping[str, Any]],
     merged: Sequence[Mapping[str, str]],
+    node_feature: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What Jira, cases and campaigns read besides the clusters."""
+    hosts = {host for total in clusters.total.values() for host in (*total.src, *total.dst)}
     return {
         "run_id": run["run_id"],
         "stream": run["stream"],
         "source_uri": f"s3://{run['bucket']}/{run['key']}",
         "flows": flows,
         "merged_flows": merged,
+        "node_feature": {host: node_feature[host] for host in sorted(hosts & node_feature.keys())},
         "merged_clusters": [
             {"cluster_id": cluster_id, "into": survivor(cluster_id, clusters.merged)} for cluster_id in clusters.merged
         ],
