@@ -53,6 +53,7 @@ def test_killed_in_a_batch_goes_on_with_that_batch(untroubled: list[Any], cloud:
     assert cloud.wait(run)["status"] == "SUCCEEDED"
     assert jobs_of_batches(cloud) == [0, 1, 2, 3]
     assert "EnrichWithTechnique" not in cloud.states(run.arn)
+    assert cloud.states(cloud.executions(machine_name="cluster-batches")[-1]).count("ProcessCluster") == 2
     assert_complete(cloud, run, [alert["id"] for alert in ALERTS])
     assert result(cloud, run) == untroubled
     assert cloud.tickets() == []
