@@ -1,5 +1,6 @@
 """Batches into clusters, clusters into a run."""
 
+import orjson
 import pytest
 
 from watchfloor.batches import (
@@ -65,6 +66,9 @@ def test_id_map_keeps_ids_as_given():
         answer(("a", [0, 1], "new"), ("b", [1], "new")),  # alert 1 twice
         answer(("a", [0, 1, 2], "new")),  # alert 2 is not of this batch
         answer(("a", [0, 1], "merged")),  # into which?
+        answer(("a", [0, 1], "merged", "a")),
+        answer(("a", [0, 1], "merged", "")),
+        answer(("a", [0], "new"), ("a", [1], "continued")),
         answer(("a", [0, 1], "odd")),
         answer(("../a", [0, 1], "new")),
         {"clusters": []},
@@ -120,6 +124,23 @@ def test_combine_adds_earlier_runs_once():
 
 def test_survivor_follows_chains():
     assert survivor("a", {"a": "b", "b": "c"}) == "c"
+
+
+def test_merges_in_a_circle_are_the_models_fault():
+    first = part([alert(0)], ("a", [0], "merged", "b"))
+    second = part([alert(1)], ("b", [1], "merged", "a"))
+    with pytest.raises(ModelError, match="merged"):
+        combine([first, second], {}, "run")
+
+
+def test_totals_of_the_longest_names_and_hosts_fit_into_an_item():
+    alerts = [
+        alert(i, src="\u20ac" * 1_023 + chr(65 + i), dst="\x01" * 1_024, name=f"{i:02}" * 5_000) for i in range(26)
+    ]
+    clusters, _ = combine([part(alerts, ("a", list(range(26)), "new"))], {}, "run")
+    kept = clusters.total["a"].to_json()
+    assert kept["src"] and kept["dst"] and kept["names"]
+    assert 2 * len(orjson.dumps(orjson.dumps(kept).decode())) < 400_000
 
 
 def test_batch_clusters_prefixes_ids():

@@ -39,7 +39,19 @@ def test_flow_request_holds_every_cluster_with_totals(run):
 
 
 @pytest.mark.parametrize(
-    "wrong", [flow(edges=[["a", "z"]]), flow(edges=[["a"]]), flow(cluster_ids=[]), flow(flow_id="a/b"), {"flows": [{}]}]
+    "wrong",
+    [
+        flow(edges=[["a", "z"]]),
+        flow(edges=[["a"]]),
+        flow(edges=[["a", ["b"]]]),
+        flow(cluster_ids=[]),
+        flow(cluster_ids=["a", "b", ""]),
+        flow(flow_id="a/b"),
+        flow(merged=[""]),
+        flow(score=float("inf")),
+        {"flows": 2 * flow()["flows"], "state": {}},
+        {"flows": [{}]},
+    ],
 )
 def test_read_flow_answer_refuses_what_breaks_the_contract(wrong):
     with pytest.raises(ModelError):

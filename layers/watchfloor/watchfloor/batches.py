@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, Field, ValidationError
@@ -17,16 +17,16 @@ from watchfloor.layout import DEFAULT_STREAM
 ALERT_BYTES = 40_000_000
 STATE_BYTES = 20_000_000
 
-ModelId = Field(pattern=r"^[A-Za-z0-9_.:-]{1,80}$")
+ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,80}$")]
 
 
 class ModelCluster(BaseModel):
     """One cluster in the clustering model's answer; `alerts` are internal ids of this batch."""
 
-    cluster_id: str = ModelId
+    cluster_id: ModelId
     alerts: list[int]
     status: Literal["new", "continued", "merged"]
-    into: str | None = None
+    into: ModelId | None = None
 
 
 class ClusterAnswer(BaseModel):
@@ -139,6 +139,8 @@ def read_cluster_answer(answer: Any, alerts: Sequence[Mapping[str, Any]]) -> Clu
             f"the clustering model placed {len(placed)} alerts ({len(set(placed) & expected)} of the batch's) "
             f"where the batch has {len(expected)}"
         )
-    if any(cluster.status == "merged" and not cluster.into for cluster in checked.clusters):
-        raise ModelError("the clustering model merged a cluster without saying into which")
+    if len({cluster.cluster_id for cluster in checked.clusters}) != len(checked.clusters):
+        raise ModelError("the clustering model named a cluster twice")
+    if any(cluster.status == "merged" and cluster.into in (None, cluster.cluster_id) for cluster in checked.clusters):
+        raise ModelError("the clustering model merged a cluster without saying into which other one")
     return checked

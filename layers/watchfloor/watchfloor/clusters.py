@@ -7,12 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from watchfloor.attack import tactics_of
 from watchfloor.batches import ClusterAnswer, techniques_of
+from watchfloor.errors import ModelError
 
-# What of a cluster's hosts and names is kept; a scan may touch thousands.
+# What of a cluster's hosts and names is kept; a scan may touch thousands. The bytes (of each, as JSON) let the totals
+# before and after a run fit into one item of the ledger, which may have 400 KB.
 HOSTS_KEPT = 200
 NAMES_KEPT = 20
+BYTES_KEPT = 45_000
 
 
 @dataclass
@@ -55,9 +60,9 @@ class Totals:
             "start_time": self.start_time,
             "end_time": self.end_time,
             "techniques": dict(self.techniques.most_common()),
-            "src": dict(self.src.most_common(HOSTS_KEPT)),
-            "dst": dict(self.dst.most_common(HOSTS_KEPT)),
-            "names": dict(self.names.most_common(NAMES_KEPT)),
+            "src": _most_frequent(self.src, HOSTS_KEPT),
+            "dst": _most_frequent(self.dst, HOSTS_KEPT),
+            "names": _most_frequent(self.names, NAMES_KEPT),
             "first_seen_run": self.first_seen_run,
         }
 
@@ -67,6 +72,18 @@ class Totals:
         return cls(
             value["count"], value["start_time"], value["end_time"], **counters, first_seen_run=value["first_seen_run"]
         )
+
+
+def _most_frequent(counter: Counter[str], limit: int) -> dict[str, int]:
+    """The most frequent values, as many as both limits allow."""
+    kept: dict[str, int] = {}
+    size = 0
+    for value, count in counter.most_common(limit):
+        size += len(orjson.dumps(value)) + 12
+        if size > BYTES_KEPT:
+            break
+        kept[value] = count
+    return kept
 
 
 def batch_clusters(
@@ -145,10 +162,12 @@ class RunClusters:
 
 
 def survivor(cluster_id: str, merged: Mapping[str, str]) -> str:
-    """The cluster that a merged one lives on in, through any number of merges."""
-    while cluster_id in merged:
+    """The cluster that a merged one lives on in, through any number of merges; ModelError where they go in a circle."""
+    for _ in range(len(merged) + 1):
+        if cluster_id not in merged:
+            return cluster_id
         cluster_id = merged[cluster_id]
-    return cluster_id
+    raise ModelError(f"the clustering model merged cluster {cluster_id} into itself, over others")
 
 
 def touched(parts: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -14,16 +14,18 @@ from watchfloor.errors import ModelError
 
 # Alerts of one cluster that Jira, cases and campaigns get to see.
 ALERTS_SHOWN = 1_000
+# Our cluster ids, which a stream's prefix makes longer than the clustering model's.
+KnownId = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class ModelFlow(BaseModel):
     """One flow in the flow model's answer; `merged` names flows that it absorbed."""
 
-    flow_id: str = ModelId
-    cluster_ids: list[str] = Field(min_length=1)
+    flow_id: ModelId
+    cluster_ids: list[KnownId] = Field(min_length=1)
     edges: list[list[Any]]
-    score: float
-    merged: list[str] = []
+    score: float = Field(allow_inf_nan=False)
+    merged: list[ModelId] = []
 
 
 class FlowAnswer(BaseModel):
@@ -47,9 +49,14 @@ def read_flow_answer(answer: Any) -> FlowAnswer:
         checked = FlowAnswer.model_validate(answer)
     except ValidationError as error:
         raise ModelError(f"the flow model answered outside its contract: {error.errors()[0]['msg']}") from error
+    if len({flow.flow_id for flow in checked.flows}) != len(checked.flows):
+        raise ModelError("the flow model named a flow twice")
     for flow in checked.flows:
         members = set(flow.cluster_ids)
-        if any(len(edge) not in (2, 3) or not {edge[0], edge[1]} <= members for edge in flow.edges):
+        ends = [edge[:2] for edge in flow.edges if len(edge) in (2, 3)]
+        if len(ends) < len(flow.edges) or not all(
+            isinstance(end, str) and end in members for pair in ends for end in pair
+        ):
             raise ModelError(f"the flow model drew an edge to a cluster outside of flow {flow.flow_id}")
     return checked
 
