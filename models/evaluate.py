@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,9 @@ class Grouped:
     seconds: float
 
 
-def group(alerts: list[Json], batch: int | None = None) -> Grouped:
+def group(alerts: list[Json], batch: int | None = None, settings: cluster.Settings | None = None) -> Grouped:
     """Cluster a set, in batches if so told, the state as JSON between them; only the model's time counts."""
+    settings = settings or cluster.Settings()
     where = [""] * len(alerts)
     members: dict[str, list[int]] = {}
     into: dict[str, str] = {}
@@ -67,7 +68,7 @@ def group(alerts: list[Json], batch: int | None = None) -> Grouped:
     for start in range(0, len(alerts), size):
         begun = time.perf_counter()
         last = start + size >= len(alerts)
-        rows, state = cluster.update(alerts[start : start + size], {}, state, final=last)
+        rows, state = cluster.update(alerts[start : start + size], {}, state, settings, final=last)
         seconds += time.perf_counter() - begun
         state = orjson.loads(orjson.dumps(state))
         for row in rows:
@@ -250,6 +251,27 @@ class Evaluation:
         detail = f"{len(right[True])} edges; half for a tie"
         yield Measure("flow, right direction, direct edges only", f"{mean(right[True]):.3f}", ".63", ".75", detail)
 
+    def sensitivity(self) -> Iterator[Measure]:
+        """How far grouping moves when one parameter is halved or doubled; the three smaller mixes of two kinds."""
+        defaults = cluster.Settings()
+        for config in ("simul-attacks", "original"):
+            sets = [self.mix(config, *part) for part in (("train", 0), ("train", 1), ("val", 1))]
+            moved: dict[str, float] = {}
+            for parameter in fields(defaults):
+                value = getattr(defaults, parameter.name)
+                if isinstance(value, int | float):
+                    for factor in (0.5, 2.0):
+                        changed: Json = {parameter.name: type(value)(value * factor)}
+                        settings = replace(defaults, **changed)
+                        scores = [self.balanced(truth, group(alerts, None, settings)) for alerts, truth in sets]
+                        moved[f"{parameter.name} x {factor:g}"] = mean(scores)
+                    progress(f"{config}, {parameter.name}")
+            base = mean([self.balanced(truth, group(alerts)) for alerts, truth in sets])
+            worst, best = min(moved, key=lambda name: moved[name]), max(moved, key=lambda name: moved[name])
+            value = f"{moved[worst]:.3f} to {moved[best]:.3f}"
+            detail = f"defaults {base:.3f}, lowest {worst}, highest {best}"
+            yield Measure(f"{config}, one parameter halved or doubled", value, "", "", detail)
+
     def speed(self) -> Iterator[Measure]:
         """Throughput, and peak memory of the server, on the largest noisy mix."""
         alerts, _ = self.mix("simul-attacks", "val", 0)
@@ -320,9 +342,10 @@ def progress(text: str) -> None:
 
 def main() -> int:
     parts = ("grouping", "chain", "techniques", "order", "speed")
+    more = ("sensitivity",)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=SHARED, help="folder with data/ and eval/")
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--only", nargs="+", choices=parts + more, default=parts)
     parser.add_argument("--json", type=Path, help="write the measures to this file as well")
     args = parser.parse_args()
     if not (args.data / "data").is_dir() or not (args.data / "eval").is_dir():
@@ -333,7 +356,7 @@ def main() -> int:
     for part in args.only:
         measure: Callable[[], Iterator[Measure]] = getattr(evaluation, part)
         measures += measure()
-    width = max(len(row.name) for row in measures)
+    width = max((len(row.name) for row in measures), default=0)
     print(f"{'measure':{width}}  {'value':26}  {'bar':10}  {'aim':10}")
     for row in measures:
         print(f"{row.name:{width}}  {row.value:26}  {row.bar:10}  {row.aim:10}  {row.detail}".rstrip())

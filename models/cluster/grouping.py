@@ -44,13 +44,22 @@ TOO_YOUNG = "of the latest seconds; judged when time goes on"
 
 
 @dataclass(slots=True)
+class Habit:
+    """How often an alert name came on a host, from a host, or anywhere."""
+
+    first: float
+    last: float
+    sessions: int = 0  # separated by `session_seconds`
+    session_start: float = 0.0
+    hosts: tuple[str, ...] = ()  # of a name anywhere: some of the hosts
+
+
+@dataclass(slots=True)
 class Track:
     """What is known of one alert name from one src to one dst."""
 
-    first: float  # time of its first alert
-    last: float  # and of its last
-    sessions: int = 0  # separated by `session_seconds`
-    session_start: float = 0.0
+    last: float  # time of its last alert
+    session_count: int = 0
     level: float = 0.0  # decayed number of alerts now
     usual: float = 0.0  # highest level of earlier runs
     run_start: float = 0.0
@@ -63,6 +72,7 @@ class Track:
     values: tuple[str, ...] = ()  # attribute values that link the run
 
 
+HABIT_ROW = attrgetter(*(field.name for field in fields(Habit)))
 TRACK_ROW = attrgetter(*(field.name for field in fields(Track)))
 
 
@@ -152,6 +162,7 @@ class Grouping:
         self.notes: dict[int, str] = {}  # by node, for explain()
         self.judged: dict[int, int] = {}  # node of a cell that waited -> the one that it was given
         self.tracks: dict[Key, Track] = {}
+        self.habits: dict[str, Habit] = {}
         self.young: deque[Key] = deque()  # runs that are watched, oldest first
         self.unusual: dict[str, deque[Key]] = {}  # the unusual ones of them, by dst
         self.links: dict[str, Link] = {}
@@ -159,6 +170,7 @@ class Grouping:
         self.bursts: dict[str, list[Burst]] = {}  # dst -> bursts, the current one last
         self.pending: list[Cell] = []  # the latest moment, not settled yet
         self.clock = -math.inf
+        self.started: float | None = None
         self.opened = 0
         self.node_values = {name: _values(features, settings.node_weights) for name, features in node_feature.items()}
         if state:
@@ -180,6 +192,8 @@ class Grouping:
             (codes.setdefault((a["src"], a["dst"], a["name"]), len(codes)) for a in alerts), np.int64, count
         )
         keys = list(codes)
+        if self.started is None:
+            self.started = float(times.min())
         order = np.lexsort((code, times))
         times, code = times[order], code[order]
         first = np.flatnonzero(np.r_[True, (times[1:] != times[:-1]) | (code[1:] != code[:-1])])
@@ -270,8 +284,8 @@ class Grouping:
     def _settle(self, cells: list[Cell]) -> None:
         """Give each cell of the moment that the clock shows its node."""
         bursting: dict[str, list[tuple[Cell, Track]]] = {}
-        for cell in cells:
-            track = self._advance(cell)
+        tracks = [self._advance(cell) for cell in cells]
+        for cell, track in zip(cells, tracks, strict=True):
             if track.kind != BURST:
                 self._judge(cell.key, track)
             if track.kind == BURST:
@@ -302,15 +316,14 @@ class Grouping:
             self.judged[cell.node] = node
 
     def _advance(self, cell: Cell) -> Track:
-        """Count the cell in its track; a pause ends the run, a long one the session."""
+        """Count the cell in its track and in the habits of its hosts; a pause ends the run, a long one the session."""
         now, rules = self.clock, self.settings
         track = self.tracks.get(cell.key)
         if track is None or abs(now - track.last) > rules.forget_seconds:
-            track = self.tracks[cell.key] = Track(first=now, last=-math.inf)
+            track = self.tracks[cell.key] = Track(last=-math.inf)
         gap = abs(now - track.last)  # a file that is older than the last one goes back in time
         if gap > rules.session_seconds:
-            track.sessions += 1
-            track.session_start = now
+            track.session_count = 0
         if gap > rules.pause_seconds:
             track.usual = max(track.usual, track.run_level)
             track.run_start, track.run_count, track.run_level = now, 0, 0.0
@@ -319,17 +332,48 @@ class Grouping:
         track.level = track.level * math.exp(-gap / rules.burst_decay_seconds) + cell.count
         track.run_level = max(track.run_level, track.level)
         track.run_count += cell.count
-        track.first = min(track.first, now)
+        track.session_count += cell.count
         track.last = now
+        for name in _habits(cell.key):
+            self._practise(name)
+        everywhere = self.habits[_habits(cell.key)[-1]]
+        if len(everywhere.hosts) < rules.routine_hosts and cell.key[1] not in everywhere.hosts:
+            everywhere.hosts = tuple(sorted({*everywhere.hosts, cell.key[1]}))
         return track
+
+    def _practise(self, name: str) -> None:
+        habit = self.habits.get(name)
+        if habit is None or abs(self.clock - habit.last) > self.settings.forget_seconds:
+            habit = self.habits[name] = Habit(first=self.clock, last=-math.inf)
+        if abs(self.clock - habit.last) > self.settings.session_seconds:
+            habit.sessions += 1
+            habit.session_start = self.clock
+        habit.first = min(habit.first, self.clock)
+        habit.last = self.clock
+
+    def _known(self, habit: Habit) -> bool:
+        """Did it come back often enough, or go on for long enough? What is new later than the first day must do so longer."""
+        now, rules = self.clock, self.settings
+        back = habit.sessions >= rules.routine_sessions and now - habit.first >= rules.routine_seconds
+        learning = self.started is not None and habit.session_start - self.started < rules.learning_seconds
+        lasting = now - habit.session_start >= (rules.persistent_seconds if learning else rules.learning_seconds)
+        return back or lasting
+
+    def _is_routine(self, key: Key, track: Track) -> bool:
+        """Does the run do what is usual on its hosts, and no more of it than usual?"""
+        rules = self.settings
+        on_host, from_host, pair, everywhere = (self.habits[name] for name in _habits(key))
+        known = self._known(pair)
+        if not known and track.session_count <= rules.routine_volume:
+            # A stranger that does a few of the usual things is usual.
+            common = len(everywhere.hosts) >= rules.routine_hosts and self._known(everywhere)
+            known = common or self._known(on_host) or self._known(from_host)
+        return known and track.level <= rules.routine_excess * max(track.usual, rules.routine_level)
 
     def _judge(self, key: Key, track: Track) -> None:
         """What kind of run is it, as far as can be told now?"""
         now, rules = self.clock, self.settings
-        known = track.sessions >= rules.routine_sessions and now - track.first >= rules.routine_seconds
-        lasting = now - track.session_start >= rules.persistent_seconds
-        usual = track.level <= rules.routine_excess * max(track.usual, rules.routine_level)
-        routine = (known or lasting) and usual
+        routine = self._is_routine(key, track)
         watched = now - track.run_start <= rules.settle_seconds
         many = track.level >= rules.burst_level or (watched and track.run_count >= rules.burst_alerts)
         if many and not routine:
@@ -337,7 +381,8 @@ class Grouping:
                 track.node = None  # what it was before it burst stays where it is
             track.kind = BURST
         elif track.kind is None or (track.kind == ROUTINE and not routine):
-            rare = now - track.first >= rules.rare_seconds * track.sessions
+            habit = self.habits[_habits(key)[0]]
+            rare = now - habit.first >= rules.rare_seconds * habit.sessions
             if routine and not rare:
                 track.kind = ROUTINE
                 return
@@ -415,10 +460,16 @@ class Grouping:
             self.forest.merge(link.node, node)
             link.last = max(link.last, track.last)
         if self.explaining:
-            self.notes[node] = "; ".join([f"{key[2]!r} on {key[1]} is {_novelty(track)}", *reasons])
+            self.notes[node] = "; ".join([f"{key[2]!r} on {key[1]} is {self._novelty(key, track)}", *reasons])
         root = self.forest.root(node)
         if not self.forest.reason[root]:
             self.forest.reason[root] = f"unusual, quiet alerts, the first of them {key[2][:80]!r} on {key[1]}"
+
+    def _novelty(self, key: Key, track: Track) -> str:
+        sessions = self.habits[_habits(key)[0]].sessions
+        if track.repeated:
+            return "rare there, and beside something unusual"
+        return "new there" if sessions <= 1 else f"more than usual there, in session {sessions}"
 
     def _entities(self, key: Key, track: Track) -> dict[str, float]:
         """What a run can share with another, and for how long that links them."""
@@ -527,6 +578,14 @@ class Grouping:
             (item for item in self.tracks.items() if abs(now - item[1].last) <= rules.forget_seconds),
             key=lambda item: (abs(now - item[1].last), item[0]),
         )[:MAX_TRACKS]
+        habits = sorted(
+            (
+                [name, *HABIT_ROW(habit)]
+                for name, habit in self.habits.items()
+                if abs(now - habit.last) <= rules.forget_seconds
+            ),
+            key=lambda row: (abs(now - row[2]), row[0]),
+        )[: 3 * MAX_TRACKS]
         kept_keys = {key for key, _ in recent}
         tracks = []
         for key, track in sorted(recent):
@@ -557,7 +616,9 @@ class Grouping:
             "version": STATE_VERSION,
             "clock": None if math.isinf(now) else now,
             "opened": self.opened,
+            "started": self.started,
             "tracks": tracks,
+            "habits": habits,
             "young": [key for key in self.young if key in kept_keys],
             "links": links,
             "routines": routines,
@@ -573,6 +634,10 @@ class Grouping:
         self.opened = state["opened"]
         for name, kind, time, seed, reason in state["clusters"]:
             self.forest.add(kind, time, seed, name, reason)
+        self.started = state["started"]
+        for name, *values in state["habits"]:
+            values[-1] = tuple(values[-1])
+            self.habits[name] = Habit(*values)
         for src, dst, name, *values in state["tracks"]:
             values[-1] = tuple(values[-1])
             self.tracks[src, dst, name] = Track(*values)
@@ -594,10 +659,10 @@ def _apart(time: float, link: Link) -> float:
     return max(0.0, time - link.last, link.since - time)
 
 
-def _novelty(track: Track) -> str:
-    if track.repeated:
-        return "rare there, and beside something unusual"
-    return "new there" if track.sessions <= 1 else f"there for only the {track.sessions}th session"
+def _habits(key: Key) -> tuple[str, str, str, str]:
+    """Names of the habits that an alert belongs to: on its dst, from its src, from src on dst, anywhere."""
+    src, dst, name = key
+    return f"on\0{dst}\0{name}", f"from\0{src}\0{name}", f"pair\0{src}\0{dst}\0{name}", f"any\0{name}"
 
 
 def _values(attributes: Any, weights: Mapping[str, float]) -> tuple[str, ...]:

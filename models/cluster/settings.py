@@ -29,6 +29,9 @@ class Settings:
     routine_sessions: int = 3
     routine_seconds: float = 21600.0
     persistent_seconds: float = 3600.0
+    learning_seconds: float = 86400.0  # a stream's first day; what is new later must go on for as long
+    routine_hosts: int = 8  # a name that is usual and came on so many hosts is usual everywhere,
+    routine_volume: int = 15  # and so many of them from a new src are, too
     routine_excess: float = 3.0  # times the usual level is no routine
     routine_level: float = 5.0
     rare_seconds: float = 7200.0  # what is rarer and comes together with something unusual belongs to it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 
@@ -12,6 +11,8 @@ STOP_WORDS = frozenset(
     """the a an of to in on for by with and or via from is was has have been be as at that this it its are into using used
     uses use can may""".split()  # noqa: SIM905 - a list of 34 literals reads worse
 )
+ENDINGS = ("ations", "ation", "ions", "ings", "ing", "ion", "ies", "ers", "ed", "es", "er", "s")
+SHORTEST_STEM = 4
 PIECES = (3, 4, 5)
 MAX_CHARACTERS = 400
 WORD, PAIR = "w ", "b "  # pieces have no prefix: none has a blank in second place
@@ -22,11 +23,24 @@ def words(text: str) -> list[str]:
     return [word for word in TOKEN.findall(CAMEL.sub(" ", text[:MAX_CHARACTERS]).lower()) if word not in STOP_WORDS]
 
 
+def stem(word: str) -> str:
+    """A word without its ending: `dumping`, `dumped` and `dumps` are one."""
+    for ending in ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= SHORTEST_STEM:
+            return word[: -len(ending)]
+    return word
+
+
 def features(text: str) -> Counter[str]:
-    """How often each feature occurs in a text."""
+    """How often each feature occurs in a text.
+
+    Pairs are of stems next to each other or one apart, in either order: `lsass dump` and `dump of lsass memory` share one.
+    """
     found = words(text)
-    counts = Counter(WORD + word for word in found)
-    counts.update(f"{PAIR}{a} {b}" for a, b in itertools.pairwise(found))
+    stems = [stem(word) for word in found]
+    counts = Counter(WORD + word for word in stems)
+    for apart in (1, 2):
+        counts.update(PAIR + " ".join(sorted(pair)) for pair in zip(stems, stems[apart:], strict=False))
     for word in found:
         framed = f"<{word}>"
         counts.update(framed[i : i + size] for size in PIECES for i in range(len(framed) - size + 1))

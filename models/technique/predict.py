@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.technique.features import features, words
+from models.technique.features import features, stem, words
 
 WEIGHTS = Path(__file__).with_name("weights.npz")
 BEST = 5
@@ -76,7 +76,7 @@ class Model:
         if not known:
             return parent
         odds: dict[str, float] = {}
-        for word in set(words(text)):
+        for word in {stem(word) for word in words(text)}:
             for sub, value in known.get(word, {}).items():
                 odds[sub] = odds.get(sub, 0.0) + value
         sub = max(sorted(odds), key=lambda name: odds[name], default=parent)

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 from scipy import sparse
 
-from models.technique.features import features, is_piece, words
+from models.technique.features import features, is_piece, stem, words
 from models.technique.predict import WEIGHTS, Model
 
 Row = dict[str, Any]
@@ -36,8 +36,8 @@ SOURCES = {
     "et_open": 0.25,
     "attack_technique": 1.0,
     "attack_detection_strategy": 1.0,
-    "attack_procedure": 0.5,
-    "tram2_single": 0.3,
+    "attack_procedure": 0.2,
+    "tram2_single": 0.15,
 }
 HELD_OUT = ("sigma", "splunk", "chronicle", "panther")
 DESCRIPTION_WEIGHT = 0.5  # a name with its description is a second, longer view of the same rule
@@ -66,6 +66,9 @@ def read_texts(data: Path) -> list[Row]:
             row = json.loads(line)
             row["live"] = [technique for technique in row["techniques"] if technique in live]
             rows.append(row)
+            parent = live.get(str(row["id"]).split(".")[0])
+            if source == "attack_technique" and parent and parent["id"] != row["id"]:
+                rows.append({**row, "text": f"{parent['name']} {row['text']}", "description": ""})
     return rows
 
 
@@ -176,7 +179,7 @@ def _subs(rows: list[Row]) -> dict[str, dict[str, dict[str, float]]]:
         for technique in row["live"]:
             parent = technique.split(".")[0]
             totals.setdefault(parent, Counter()).update({technique: weight})
-            for word in set(words(row["text"])):
+            for word in {stem(word) for word in words(row["text"])}:
                 seen.setdefault(parent, {}).setdefault(word, Counter()).update({technique: weight})
     found: dict[str, dict[str, dict[str, float]]] = {}
     for parent, by_word in seen.items():
