@@ -29,7 +29,10 @@ jobs = TransformJobs(
 @metrics.log_metrics(capture_cold_start_metric=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """EventBridge's scheduled event -> what was found: open jobs by status, and how many runs queue."""
-    statuses, queued = jobs.sweep(), lease.sweep()
+    try:
+        queued = lease.sweep()
+    finally:
+        statuses = jobs.sweep()
     metrics.add_metric("OpenCallbacks", MetricUnit.Count, sum(statuses.values()) + queued)
     logger.info("swept", extra={"jobs": statuses, "queued": queued})
     return {"jobs": statuses, "queued": queued}

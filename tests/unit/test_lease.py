@@ -7,6 +7,7 @@ import pytest
 from tests.unit.tables import table
 from watchfloor.clients.lease import Lease
 from watchfloor.clients.stream_table import StreamTable, Ticket
+from watchfloor.errors import TransientError
 
 
 @dataclass
@@ -17,6 +18,7 @@ class Runs:
     called: list[str] = field(default_factory=list)
     heartbeats: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
 
     def is_running(self, execution_arn: str) -> bool:
         return execution_arn in self.running
@@ -28,6 +30,8 @@ class Runs:
         return True
 
     def heartbeat(self, token: str) -> bool:
+        if token in self.refused:
+            raise TransientError("throttled")
         self.heartbeats.append(token)
         return token not in self.gone
 
@@ -103,6 +107,15 @@ def test_sweep_keeps_those_alive_who_wait_and_counts_them(lease, runs):
     assert lease.sweep() == 2
     assert sorted(runs.heartbeats) == ["token-2", "token-3"]
     assert runs.called == ["token-1"]
+
+
+def test_sweep_that_fails_for_one_looks_after_the_others_first(lease, runs):
+    for number in (1, 2, 3):
+        lease.wait(ticket(number))
+    runs.refused.add("token-2")
+    with pytest.raises(TransientError):
+        lease.sweep()
+    assert runs.heartbeats == ["token-3"]
 
 
 def test_sweep_breaks_the_lease_of_the_dead(lease, runs):

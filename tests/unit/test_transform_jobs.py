@@ -19,11 +19,12 @@ TYPES = ["ml.m5.large", "ml.m5.xlarge"]
 
 @dataclass
 class SageMaker:
-    """Jobs by name; `refuse` is an error code of the next call."""
+    """Jobs by name; `refuse` is an error code of the next call, `broken` a job that cannot be described."""
 
     jobs: dict[str, dict] = field(default_factory=dict)
     asked: list[dict] = field(default_factory=list)
     refuse: str = ""
+    broken: str = ""
 
     def create_transform_job(self, **request):
         code, self.refuse = self.refuse, ""
@@ -34,6 +35,8 @@ class SageMaker:
         self.jobs[name] = {"TransformJobStatus": "InProgress"}
 
     def describe_transform_job(self, TransformJobName):
+        if TransformJobName == self.broken:
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "DescribeTransformJob")
         if TransformJobName not in self.jobs:
             raise ClientError({"Error": {"Code": "ValidationException"}}, "DescribeTransformJob")
         return self.jobs[TransformJobName]
@@ -112,7 +115,7 @@ def test_technique_model_is_asked_by_line_and_the_others_at_once(jobs, sagemaker
     ) == expected
     assert output["Accept"] == source["ContentType"]
     assert source["DataSource"]["S3DataSource"]["S3Uri"] == transform.input_uri
-    assert output["S3OutputPath"] == transform.output_uri
+    assert output["S3OutputPath"] == "s3://data/out"
     assert (request["MaxConcurrentTransforms"], request["MaxPayloadInMB"]) == (1, 100)
     assert request["ModelClientConfig"]["InvocationsTimeoutInSeconds"] == 3600
 
@@ -245,6 +248,16 @@ def test_sweep_looks_after_every_wait(jobs, sagemaker, tasks):
     sagemaker.end(running)
     assert jobs.sweep() == {"Completed": 1}
     assert jobs.sweep() == {}
+
+
+def test_sweep_that_fails_for_one_looks_after_the_others_first(jobs, sagemaker, tasks):
+    names = [jobs.start(transform, "token", "etag", TYPES) for transform in (WHOLE, LINES)]
+    for name in names:
+        sagemaker.end(name)
+    sagemaker.broken = names[1]
+    with pytest.raises(TransientError):
+        jobs.sweep()
+    assert tasks.told == [("success", "token", names[0])]
 
 
 def test_sweep_lets_a_wait_without_a_job_run_out(jobs, sagemaker, tasks):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from watchfloor.clients.executions import Executions
 from watchfloor.clients.stream_table import StreamTable, Ticket
 
@@ -32,10 +35,21 @@ class Lease:
             return
 
     def sweep(self) -> int:
-        """Keep those who wait alive, break leases of the dead; return how many wait."""
+        """Keep those who wait alive, break leases of the dead; return how many wait.
+
+        One that fails does not keep the others from their turn; the first failure is raised at the end.
+        """
         waiting = [ticket for ticket in self._streams.all_tickets() if ticket.token]
-        for ticket in waiting:
-            self._executions.heartbeat(ticket.token or "")
-        for stream in {ticket.stream for ticket in waiting}:
-            self.call_next(stream)
+        steps: list[Callable[[], object]] = [
+            partial(self._executions.heartbeat, ticket.token or "") for ticket in waiting
+        ]
+        steps += [partial(self.call_next, stream) for stream in {ticket.stream for ticket in waiting}]
+        failures: list[Exception] = []
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - raised when the others are done
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return len(waiting)

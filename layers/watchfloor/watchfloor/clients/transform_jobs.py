@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from watchfloor.clients.aws import error_code, passing_errors
 from watchfloor.clients.callback_table import Callback, CallbackTable
 from watchfloor.clients.executions import Executions
-from watchfloor.errors import CapacityError
+from watchfloor.errors import CapacityError, TransientError
 from watchfloor.failures import failure_class
 
 _NAME_TAKEN = {"ResourceInUse", "ConflictException"}
@@ -98,17 +98,25 @@ class TransformJobs:
         return status
 
     def sweep(self) -> dict[str, int]:
-        """Look after every open wait: heartbeat while its job runs, answer where the job's event was lost."""
+        """Look after every open wait: heartbeat while its job runs, answer where the job's event was lost.
+
+        One that fails does not keep the others from their heartbeat; the first failure is raised at the end.
+        """
         seen: dict[str, int] = {}
+        failures: list[Exception] = []
         for callback in self._callbacks.still_open():
             try:
                 status = self.resume(f"{self._job_prefix}-{callback.job_key}-{callback.attempt}")
-            except ClientError as error:
+            except (ClientError, TransientError) as error:
                 # The token is stored before the job is made; a task that failed in between leaves no job behind.
-                if error_code(error) not in ("ResourceNotFound", "ValidationException"):
-                    raise
-                status = "Missing"
+                if isinstance(error, ClientError) and error_code(error) in ("ResourceNotFound", "ValidationException"):
+                    status = "Missing"
+                else:
+                    failures.append(error)
+                    continue
             seen[status] = seen.get(status, 0) + 1
+        if failures:
+            raise failures[0]
         return seen
 
     def _fail(self, callback: Callback, job_name: str, reason: str) -> None:
@@ -124,7 +132,8 @@ class TransformJobs:
 def _request(transform: Transform, job_name: str, instance_type: str, kms_key: str) -> dict[str, Any]:
     """CreateTransformJob's arguments: the technique model line by line, the others one object a request."""
     content_type = "application/jsonlines" if transform.by_line else "application/json"
-    output = {"S3OutputPath": transform.output_uri, "Accept": content_type}
+    # SageMaker puts a slash between path and name itself.
+    output = {"S3OutputPath": transform.output_uri.rstrip("/"), "Accept": content_type}
     resources = {"InstanceType": instance_type, "InstanceCount": 1}
     if transform.by_line:
         output["AssembleWith"] = "Line"
