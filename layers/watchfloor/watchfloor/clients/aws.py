@@ -51,6 +51,8 @@ def passing_errors() -> Iterator[None]:
     except (ConnectionError, HTTPClientError, IncompleteReadError) as error:
         raise TransientError(str(error)) from error
     except ClientError as error:
-        if error_code(error) in _PASSING:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        # A HEAD request's error has no body, so its code is the status only.
+        if error_code(error) in _PASSING or status == 429 or status >= 500:
             raise TransientError(str(error)) from error
         raise
