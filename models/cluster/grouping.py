@@ -3,7 +3,7 @@
 A *run* is one alert name from one src to one dst without a pause. Each run is one of three kinds:
 
 burst    many alerts in a short time, such as a scan or password guessing;
-routine  what came back on this host again and again, or never stops;
+routine  the usual on its hosts, and no more of it: it came back again and again, or never stops;
 step     everything else: the unusual, quiet alerts that the steps of an attacker leave.
 
 Routine alerts of a host and day are one cluster. Runs that burst on one host at the same time are one cluster as long as
@@ -36,7 +36,7 @@ STATE_VERSION = 1
 DEFAULTS = Settings()
 MAX_TRACKS = 20_000
 MAX_VALUES = 20  # attribute values of a run that can link it
-MOMENT = "*"  # the entity that everything shares
+MOMENT = "\0moment"  # the entity that everything shares; no host is called so
 
 BURST, ROUTINE, STEP = "burst", "routine", "step"
 YOUNG = "young"  # a run that is still watched
@@ -51,7 +51,7 @@ class Habit:
     last: float
     sessions: int = 0  # separated by `session_seconds`
     session_start: float = 0.0
-    hosts: tuple[str, ...] = ()  # of a name anywhere: some of the hosts
+    hosts: tuple[str, ...] = ()  # of a name anywhere: its first hosts, as many as matter
 
 
 @dataclass(slots=True)

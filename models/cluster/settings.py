@@ -13,7 +13,7 @@ import orjson
 class Settings:
     """What the clustering takes for close, many and usual. Times are in seconds.
 
-    The defaults come from what the terms mean, not from a search; ``models/README.md`` has how little they matter.
+    The defaults are round numbers for what the terms mean; ``models/README.md`` says how much each of them matters.
     """
 
     # A run is one alert name from one src to one dst without a pause.
