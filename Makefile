@@ -10,7 +10,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-scale lint format test-sam-local test-permissions evaluate bench push-models clean
+.PHONY: help setup demo test test-scale test-opensearch test-sam-local lint format test-permissions evaluate bench push-models clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -25,12 +25,12 @@ $(VENV)/.python:
 
 $(VENV)/.ready: $(VENV)/.python $(REQUIREMENTS)
 	@echo "Installing what it needs (a minute, the first time)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e . 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/pip install -qq --disable-pip-version-check -e .
 	@$(BIN)/watchfloor --help >/dev/null
 	@touch $@
 
 $(VENV)/.test-ready: $(VENV)/.ready tests/requirements.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]' 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@$(BIN)/pip install -qq --disable-pip-version-check -e '.[test]'
 	@touch $@
 
 demo: $(VENV)/.ready  ## Build, deploy to a cloud on this machine, run alerts through it: make demo [ALERTS=file]
