@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, IncompleteRead
 from moto import mock_aws
 
 from watchfloor.clients.documents import Documents
-from watchfloor.errors import InvalidInputError, TransientError
+from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
 
 BUCKET = "data"
 
@@ -171,8 +171,15 @@ def test_connection_that_breaks_while_reading_is_a_passing_error(error, read):
             list(getattr(documents, read)("a.json"))
 
 
-def test_other_error_stays_as_it_is():
+def test_what_s3_denies_may_be_gone():
+    """Without the right to list the bucket, a missing object is answered as a forbidden one."""
     error = ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
+    with pytest.raises(AccessDeniedError, match="s3://data/a.json is not there .*, or may not be read"):
+        Documents(FailingS3(error), BUCKET).read_json("a.json")
+
+
+def test_other_error_stays_as_it_is():
+    error = ClientError({"Error": {"Code": "InvalidObjectState"}}, "GetObject")
     with pytest.raises(ClientError) as raised:
         Documents(FailingS3(error), BUCKET).read_json("a.json")
     assert raised.value is error

@@ -126,6 +126,21 @@ def test_failure_message_without_a_file():
     assert "Mend the file" in text
 
 
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("AccessDeniedError", "permissions.md"),
+        ("Lambda.AccessDeniedException", "permissions.md"),
+        ("Sandbox.Timedout", "split it"),
+        ("Runtime.ExitError", "split the file"),
+        ("", "Start a new execution"),
+    ],
+)
+def test_failure_message_advises_what_helps(error, advice):
+    _, text = failure_message(execution_arn=ARN, status="FAILED", state=None, error=error, cause="", source=None)
+    assert advice in text
+
+
 def test_failed_source_of_foreign_input_is_none():
     assert failed_source("{}") is None
     assert failed_source("nonsense") is None

@@ -10,7 +10,7 @@ from botocore.stub import Stubber
 from tests.unit.tables import table
 from watchfloor.clients.callback_table import CallbackTable
 from watchfloor.clients.transform_jobs import Transform, TransformJobs
-from watchfloor.errors import CapacityError, TransientError
+from watchfloor.errors import AccessDeniedError, CapacityError, TransientError
 
 LINES = Transform("technique-r1-000000", "technique-model", "s3://data/in.jsonl", "s3://data/out/", by_line=True)
 WHOLE = Transform("cluster-r1-000003", "cluster-model", "s3://data/000003.json", "s3://data/out/")
@@ -137,7 +137,7 @@ def test_key_encrypts_output_and_volume(jobs, sagemaker):
 
 def test_token_is_stored_before_the_job_is_made(jobs, sagemaker, callbacks):
     sagemaker.refuse = "AccessDeniedException"
-    with pytest.raises(ClientError):
+    with pytest.raises(AccessDeniedError):
         jobs.start(WHOLE, "token", "etag", TYPES)
     assert callbacks.get(WHOLE.job_key).token == "token"
 
@@ -263,7 +263,7 @@ def test_sweep_that_fails_for_one_looks_after_the_others_first(jobs, sagemaker, 
 def test_sweep_lets_a_wait_without_a_job_run_out(jobs, sagemaker, tasks):
     """Its function died before it made the job: no heartbeat, so the task is retried."""
     sagemaker.refuse = "AccessDeniedException"
-    with pytest.raises(ClientError):
+    with pytest.raises(AccessDeniedError):
         jobs.start(WHOLE, "token", "etag", TYPES)
     jobs.start(LINES, "other", "etag", TYPES)
     assert jobs.sweep() == {"Missing": 1, "InProgress": 1}

@@ -13,6 +13,10 @@ class TransientError(WatchfloorError):
     """A service failed in a way that passes: throttled, unreachable, internal error. Retried as it is."""
 
 
+class AccessDeniedError(WatchfloorError):
+    """A role, or a key's policy, forbids it. Never retried."""
+
+
 class CapacityError(WatchfloorError):
     """No capacity or quota for this instance type. Retried on the next type of the list."""
 

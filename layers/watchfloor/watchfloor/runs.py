@@ -22,7 +22,12 @@ _ADVICE = {
     "parameter TransformInstanceTypes; then start a new execution with the same input.",
     "ModelError": "The model refused its input or answered outside its contract. Its log is in the log group "
     "/aws/sagemaker/TransformJobs.",
-    "AccessDenied": "A role lacks a permission; deploy the template unchanged, or see docs/permissions.md.",
+    "AccessDeniedError": "A role or a key's policy was changed, or a file of the run is gone, which S3 does not tell apart: "
+    "deploy the template unchanged, or see docs/permissions.md.",
+    "Timedout": "A function took longer than it may, so the file is too large for one run: split it into several files of "
+    "one folder. They run in order, and clusters continue from file to file.",
+    "ExitError": "A function ran out of memory, most likely: split the file into several files of one folder. They run in "
+    "order, and clusters continue from file to file.",
 }
 _OTHER_ADVICE = (
     "Start a new execution with the same input: it goes on after the last finished batch. "
@@ -127,11 +132,16 @@ def failure_message(
         f"Error:    {error or 'none given'}",
         f"Cause:    {cause[:_CAUSE_CHARACTERS] or 'none given'}",
         "",
-        f"What now: {_ADVICE.get(error.removesuffix('Exception'), _OTHER_ADVICE)}",
+        f"What now: {_ADVICE.get(_short_name(error), _OTHER_ADVICE)}",
         "",
         f"Console:  {console_link(execution_arn)}",
     ]
     return subject[:_SUBJECT_CHARACTERS].encode("ascii", "replace").decode(), "\n".join(lines)
+
+
+def _short_name(error: str) -> str:
+    """An error of Lambda or of Step Functions (`Sandbox.Timedout`, `Lambda.AccessDeniedException`) as our classes are named."""
+    return error.rpartition(".")[2].replace("Exception", "Error")
 
 
 def console_link(execution_arn: str) -> str:

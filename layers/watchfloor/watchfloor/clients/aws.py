@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 
-from watchfloor.errors import TransientError
+from watchfloor.errors import AccessDeniedError, TransientError
 
 _CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
 _PASSING = {
@@ -27,6 +27,7 @@ _PASSING = {
     "ThrottlingException",
     "TooManyRequestsException",
 }
+_DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "KMSAccessDeniedException", "403"}
 
 
 def client(service: str) -> Any:
@@ -45,7 +46,7 @@ def error_code(error: ClientError) -> str:
 
 @contextmanager
 def passing_errors() -> Iterator[None]:
-    """What goes away by itself leaves as TransientError; everything else leaves as it is."""
+    """What goes away by itself leaves as TransientError, what is forbidden as AccessDeniedError, the rest as it is."""
     try:
         yield
     except (ConnectionError, HTTPClientError, IncompleteReadError) as error:
@@ -55,4 +56,6 @@ def passing_errors() -> Iterator[None]:
         # A HEAD request's error has no body, so its code is the status only.
         if error_code(error) in _PASSING or status == 429 or status >= 500:
             raise TransientError(str(error)) from error
+        if error_code(error) in _DENIED:
+            raise AccessDeniedError(str(error)) from error
         raise

@@ -11,7 +11,7 @@ import orjson
 from botocore.exceptions import ClientError
 
 from watchfloor.clients.aws import error_code, passing_errors
-from watchfloor.errors import InvalidInputError
+from watchfloor.errors import AccessDeniedError, InvalidInputError
 
 # Numeric keys (an alert's internal id) and NumPy-free plain types are all we write.
 _OPTIONS = orjson.OPT_NON_STR_KEYS
@@ -45,6 +45,9 @@ class Documents:
         try:
             with passing_errors():
                 return self._s3.get_object(Bucket=self.bucket, Key=key, **version)["Body"]
+        except AccessDeniedError as error:
+            # S3 says so of a missing object too, unless the role may list the bucket.
+            raise AccessDeniedError(f"{self.uri(key)} is not there (any more), or may not be read: {error}") from error
         except ClientError as error:
             if error_code(error) in ("NoSuchKey", "NoSuchVersion", "404"):
                 raise InvalidInputError(f"{self.uri(key)} does not exist (any more)") from error

@@ -8,8 +8,8 @@ from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError, TransformParameterError
 from botocore.exceptions import ClientError
 
-from watchfloor.clients.aws import error_code, passing_errors
-from watchfloor.errors import InvalidInputError
+from watchfloor.clients.aws import passing_errors
+from watchfloor.errors import AccessDeniedError, InvalidInputError
 
 # A rotated secret is in use after this long, without a new deployment.
 _CACHE_SECONDS = 60
@@ -19,9 +19,10 @@ def read_secret(arn: str, parameter: str) -> dict[str, Any]:
     """The secret's JSON object. `parameter` is the stack parameter that names it, for messages."""
     try:
         value = _read(arn)
-    except ClientError as error:
+    except (AccessDeniedError, ClientError) as error:
+        why = error_code(error) if isinstance(error, ClientError) else "AccessDenied"
         raise InvalidInputError(
-            f"the secret of {parameter} cannot be read ({error_code(error)}); is {arn} there, and may this function's"
+            f"the secret of {parameter} cannot be read ({why}); is {arn} there, and may this function's"
             " role (and the key's policy) read it?"
         ) from error
     except TransformParameterError as error:

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from watchfloor.clients.aws import error_code, passing_errors
 from watchfloor.clients.callback_table import Callback, CallbackTable
 from watchfloor.clients.executions import Executions
-from watchfloor.errors import CapacityError, TransientError
+from watchfloor.errors import CapacityError
 from watchfloor.failures import failure_class
 
 _NAME_TAKEN = {"ResourceInUse", "ConflictException"}
@@ -107,7 +107,7 @@ class TransformJobs:
         for callback in self._callbacks.still_open():
             try:
                 status = self.resume(f"{self._job_prefix}-{callback.job_key}-{callback.attempt}")
-            except (ClientError, TransientError) as error:
+            except Exception as error:  # noqa: BLE001 - raised when the others are done
                 # The token is stored before the job is made; a task that failed in between leaves no job behind.
                 if isinstance(error, ClientError) and error_code(error) in ("ResourceNotFound", "ValidationException"):
                     status = "Missing"
