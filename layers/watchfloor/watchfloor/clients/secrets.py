@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError, TransformParameterError
 from botocore.exceptions import ClientError
 
-from watchfloor.clients.aws import passing_errors
+from watchfloor.clients.aws import error_code, passing_errors
 from watchfloor.errors import AccessDeniedError, InvalidInputError
 
 # A rotated secret is in use after this long, without a new deployment.
