@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
 
 from watchfloor.clients.executions import Executions
-from watchfloor.errors import TransientError
+from watchfloor.errors import AccessDeniedError, TransientError
 
 ARN = "arn:aws:states:us-east-1:123456789012:execution:pipeline:one"
 
@@ -59,7 +59,11 @@ def test_execution_that_nobody_knows_any_more_does_not_run(executions, stub):
 
 
 def test_execution_that_cannot_be_looked_at_is_not_taken_for_dead(executions, stub):
-    for code, error in (("ThrottlingException", TransientError), ("AccessDeniedException", ClientError)):
+    for code, error in (
+        ("ThrottlingException", TransientError),
+        ("AccessDeniedException", AccessDeniedError),
+        ("InvalidArn", ClientError),
+    ):
         stub.add_client_error("describe_execution", code, http_status_code=400)
         with pytest.raises(error):
             executions.is_running(ARN)
@@ -88,7 +92,7 @@ def test_task_that_no_longer_waits_is_no_error(executions, stub, call, code):
 @pytest.mark.parametrize("call", ANSWERS)
 def test_answer_that_was_not_taken_is_an_error(executions, stub, call):
     stub.add_client_error(call, "AccessDeniedException", http_status_code=400)
-    with pytest.raises(ClientError):
+    with pytest.raises(AccessDeniedError):
         ANSWERS[call](executions)
     stub.add_client_error(call, "ThrottlingException", http_status_code=400)
     with pytest.raises(TransientError):
