@@ -190,12 +190,17 @@ class Floor:
             self.messages(queue)
 
     def check_unattended(self) -> None:
+        """Missing where a function that nobody waits for failed, or an event could not be delivered."""
         for function in UNATTENDED:
             group = f"/aws/lambda/{self.functions[function]}"
             with contextlib.suppress(self.logs.exceptions.ResourceNotFoundException):
                 for event in self.logs.filter_log_events(logGroupName=group, startTime=self._began_ms)["events"]:
                     if event["message"].startswith("[ERROR]"):
                         raise Missing(f"{function} failed: {_short(event['message'].removeprefix('[ERROR] '))}")
+        count = "ApproximateNumberOfMessages"
+        queue = self.outputs["DeadLetterQueueUrl"]
+        if int(self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[count])["Attributes"][count]):
+            raise Missing("an event could not be delivered")
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """Take all messages out of a queue."""
@@ -205,6 +210,10 @@ class Floor:
                 self.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
             found += [json.loads(message["Body"]) for message in some]
         return found
+
+    def mails(self) -> list[dict[str, Any]]:
+        """Take out what the pipeline has mailed; what alarms mail is not looked at."""
+        return [mail for mail in self.messages(self.mailbox) if mail["Subject"].startswith("Watchfloor")]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         return self.deployment.table(f"{table}TableName").scan()["Items"]
@@ -297,10 +306,10 @@ def failing_run(floor: Floor) -> None:
         failing = floor.start("failing")
         waiting = floor.start("failing")
         _failed_by_model(floor, failing)
-        mails = floor.until(lambda: floor.messages(floor.mailbox), "no mail about the failure")
+        mails = floor.until(floor.mails, "no mail about the failure")
         floor.succeeded(waiting)
     floor.check_unattended()
-    mails += floor.messages(floor.mailbox)
+    mails += floor.mails()
     if len(mails) != 1 or "failed in ClusterBatches" not in mails[0]["Subject"]:
         raise Missing(f"mails: {[mail['Subject'] for mail in mails]}")
     rows = [row for row in floor.rows("Run") if row["execution_arn"] == failing]
@@ -333,7 +342,7 @@ def failing_branch(floor: Floor) -> None:
             floor.s3.put_object(Bucket=floor.bucket, Key=key, Body=body)
     if summary["campaigns"]["status"] != "failed":
         raise Missing("the branch did not fail")
-    floor.until(lambda: floor.messages(floor.mailbox), "no mail about the branch")
+    floor.until(floor.mails, "no mail about the branch")
 
 
 def reported_again(floor: Floor) -> None:
@@ -344,7 +353,7 @@ def reported_again(floor: Floor) -> None:
         floor.invoke("ReportFailure", event)  # lacks the status
     floor.begin()
     floor.invoke("ReportFailure", {**event, "status": "FAILED"})
-    floor.until(lambda: floor.messages(floor.mailbox), "no mail after a report that failed")
+    floor.until(floor.mails, "no mail after a report that failed")
 
 
 def lost_events(floor: Floor) -> None:
@@ -489,7 +498,7 @@ def _some_failure(floor: Floor) -> str:
     with floor.faults({"match": "technique", "kind": "model"}):
         arn = floor.start()
         _failed_by_model(floor, arn)
-    floor.until(lambda: floor.messages(floor.mailbox), "no mail about the failure")
+    floor.until(floor.mails, "no mail about the failure")
     time.sleep(1)  # the rule on the execution's status reports too
     reported = floor.cloud.session().resource("dynamodb").Table(floor.variable("IDEMPOTENCY_TABLE"))
     for item in reported.scan()["Items"]:

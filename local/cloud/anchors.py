@@ -34,6 +34,7 @@ ANCHORS: dict[str, str] = {
     "services.lambda_svc:_emit_lambda_metrics": "3b6689d77cf6",
     "services.lambda_svc:_execute_function_dispatch": "f62cd259213e",
     "services.lambda_svc:_execute_function_warm": "62b9218bef5b",
+    "services.lambda_svc:_route_async_failure": "c023331e333f",
     "services.stepfunctions:_create_state_machine": "4bc1231dda69",
     "services.stepfunctions:_exec_intrinsic": "4ecd0aea2f6e",
     "services.stepfunctions:_fail_execution": "e6da895fa0b7",

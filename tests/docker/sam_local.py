@@ -48,7 +48,11 @@ class SamLocal:
         child = built.parent / "Pipeline" / "sam-local.yaml"
         self._stop.callback(self._template.unlink, missing_ok=True)
         self._stop.callback(child.unlink, missing_ok=True)
+        # SAM lets variables of its own environment win over the template's, but not over this file's.
+        self._variables = built.with_name("sam-local.json")
+        self._stop.callback(self._variables.unlink, missing_ok=True)
         endpoint = self._within_reach(floor.cloud.endpoint_url)
+        self._variables.write_text(json.dumps({"Parameters": {"AWS_ENDPOINT_URL": endpoint}}))
         root = yaml_parse(built.read_text())
         root["Resources"]["Pipeline"]["Properties"]["Location"] = "Pipeline/sam-local.yaml"
         self._template.write_text(json.dumps(root))
@@ -79,14 +83,12 @@ class SamLocal:
         name = "".join(word.capitalize() for word in stem.split("_"))
         command = [str(Path(sys.executable).with_name("sam")), "local", "invoke", f"Pipeline/{name}Function"]
         command += ["--template", str(self._template), "--event", "-", "--language-extensions", "--region", "us-east-1"]
-        command += ["--skip-pull-image"] if self._stand_in else []
-        environment = self._floor.cloud.environment() | self._credentials(name)
-        # SAM lets variables of its own environment win over the template's.
-        del environment["AWS_ENDPOINT_URL"]
+        command += ["--env-vars", str(self._variables), *(["--skip-pull-image"] if self._stand_in else [])]
         outcome = subprocess.run(
             command,
             input=json.dumps(event),
-            env=environment,
+            # SAM itself asks the local cloud too: about the account.
+            env=self._floor.cloud.environment() | self._credentials(name),
             capture_output=True,
             text=True,
             timeout=240,

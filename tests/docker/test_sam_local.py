@@ -181,7 +181,7 @@ def test_finish_run(sam, floor, run):
     summary = sam.invoke("finish_run", run)
     assert summary["run_id"] == run["run_id"] and summary["case"]["status"] == "failed"
     assert read(floor, f"output/{run['run_id']}/summary.json") == summary
-    mails = floor.messages(floor.mailbox)
+    mails = floor.mails()
     assert ["case failed" in mail["Subject"] for mail in mails] == [True]
 
 
@@ -210,6 +210,6 @@ def test_report_failure(sam, floor):
         sam.invoke("report_failure", {"executionArn": arn})
     finally:
         events.enable_rule(Name=rule)
-    mails = floor.messages(floor.mailbox)
+    mails = floor.mails()
     assert ["aborted in CreateTechnique" in mail["Subject"] for mail in mails] == [True]
     assert floor.row("Run", run_id=payload["run"]["run_id"])["status"] == "FAILED"

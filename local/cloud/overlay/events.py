@@ -48,6 +48,10 @@ def install() -> None:
         "services.eventbridge:_dispatch_to_stepfunctions",
         lambda arn, payload: _deliver(payload, lambda: _to_machine(arn, payload)),
     )
+    fail = anchors.replace(
+        "services.lambda_svc:_route_async_failure",
+        lambda arn, name, event, result: _to_destination(fail, arn, name, event, result),
+    )
 
 
 def _invoke(invoke: Any, target: dict[str, Any], event: Any, rule: dict[str, Any], view: Any) -> None:
@@ -137,3 +141,14 @@ def _to_machine(arn: str, payload: str) -> None:
     status, _, body = stepfunctions._start_execution({"stateMachineArn": arn, "input": payload})
     if status >= 400:
         raise _Undelivered("SDK_CLIENT_ERROR", body.decode() if isinstance(body, bytes) else str(body))
+
+
+def _to_destination(send: Any, arn: str, function_name: str, event: Any, result: Any) -> None:
+    """An event that a function failed on, to where its role may send it."""
+    action = {"sqs": "sqs:SendMessage", "sns": "sns:Publish"}.get(arn.split(":")[2])
+    role = lambda_svc._functions[function_name]["config"]["Role"]
+    refusal = roles.denied(role, action, arn) if action else None
+    if refusal:
+        logger.warning("an event that %s failed on is lost: %s", function_name, refusal)
+        return
+    send(arn, function_name, event, result)
