@@ -386,6 +386,8 @@ class Grouping:
             if routine and not rare:
                 track.kind = ROUTINE
                 return
+            if track.kind == ROUTINE:  # it goes beyond the usual: watched anew
+                track.run_count = 0
             track.kind, track.repeated, track.run_start = YOUNG, routine, now
             track.node = self._open(STEP, key, "")
             self._watch(key, track)

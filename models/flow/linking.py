@@ -31,6 +31,7 @@ ORDER_SECONDS = 120.0  # clusters that start closer together are ordered by thei
 MAX_MEMBERS = 200  # where everything touches everything, a flow is full and another begins
 MAX_FLOWS = 5_000
 MAX_HOSTS = 20
+UNNAMED = 0.2  # evidence that a flow has without any technique
 MEMORY_SECONDS = 7 * 86400.0  # how long a technique is remembered as usual
 # Contract 4, worst first.
 SEVERITY = (
@@ -293,4 +294,5 @@ def score(members: list[Member]) -> float:
     bursts = [member for member in members if member.kind == "burst"]
     burst = math.log10(1 + max((member.count for member in bursts), default=0))
     together = 2.0 if bursts and len(bursts) < len(members) else 1.0
-    return round((sum(novelty.values()) + burst * together) * (1.0 + severity) * math.log2(1 + len(members)), 3)
+    evidence = UNNAMED + sum(novelty.values()) + burst * together
+    return round(evidence * (1.0 + severity) * math.log2(1 + len(members)), 3)
