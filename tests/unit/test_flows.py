@@ -1,5 +1,6 @@
 """The flow model's answer, and the documents made of it."""
 
+import orjson
 import pytest
 
 from tests.unit.test_clusters import alert, part
@@ -91,7 +92,8 @@ def test_events_keep_ids_as_given_and_clusters_name_them_as_strings(run):
     assert [(row["cluster_id"], row["flow_id"]) for row in rows] == [("a", "f"), ("a", "f"), ("b", None)]
     assert rows[2]["techniques"] == ["T1046"]
     assert [row["alert_ids"] for row in cluster_rows(clusters, events.alert_ids)] == [["a0", "9"], ["a2"]]
-    shown = {row["cluster_id"]: row["alerts"] for row in enriched_clusters(clusters, events, {})}
+    written = orjson.loads(orjson.dumps(list(enriched_clusters(clusters, events, {}))))
+    shown = {row["cluster_id"]: row["alerts"] for row in written}
     assert shown["a"] == []
     assert shown["b"][0]["raw"] == {"_id": "x"}
 
@@ -103,6 +105,16 @@ def test_events_show_a_bounded_number_of_alerts():
     list(events.rows(alerts, {}))
     (row,) = enriched_clusters(clusters, events, {})
     assert (len(row["alerts"]), len(row["alert_ids"]), row["alert_count"]) == (ALERTS_SHOWN, ALERTS_SHOWN, len(alerts))
+
+
+def test_events_show_a_few_alerts_of_every_cluster_where_all_are_too_many():
+    alerts = [alert(i, attributes={"text": "x" * 1_000}) for i in range(40)]
+    clusters, agg_alert = combine(
+        [part(alerts, ("a", list(range(30)), "new"), ("b", list(range(30, 40)), "new"))], {}, "r"
+    )
+    events = RunEvents(agg_alert, {}, {"a", "b"}, bytes_shown=12_000)
+    list(events.rows(alerts, {}))
+    assert [len(row["alerts"]) for row in enriched_clusters(clusters, events, {})] == [10, 3]
 
 
 def test_enriched_input_tells_of_merges(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
+import orjson
 from pydantic import BaseModel, Field, ValidationError
 
 from watchfloor.attack import tactics_of
@@ -12,8 +13,11 @@ from watchfloor.batches import ModelId, techniques_of
 from watchfloor.clusters import RunClusters, Totals, survivor
 from watchfloor.errors import ModelError
 
-# Alerts of one cluster that Jira, cases and campaigns get to see.
+# Alerts of one cluster that Jira, cases and campaigns get to see. The functions behind them read all clusters' at once,
+# so that after so many bytes in all (as JSON) a cluster shows its first few only.
 ALERTS_SHOWN = 1_000
+BYTES_SHOWN = 150_000_000
+FEW_SHOWN = 3
 # Our cluster ids, which a stream's prefix makes longer than the clustering model's.
 KnownId = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -129,15 +133,24 @@ class RunEvents:
     techniques
         Techniques by alert name.
     shown
-        Clusters whose first alerts are kept for Jira, cases and campaigns.
+        Clusters whose first alerts are kept for Jira, cases and campaigns, as JSON that is ready to be written.
+    bytes_shown
+        How much of that is kept in all, beyond a few alerts of each cluster.
     """
 
-    def __init__(self, agg_alert: Mapping[str, Any], techniques: Mapping[str, list[str]], shown: set[str]) -> None:
+    def __init__(
+        self,
+        agg_alert: Mapping[str, Any],
+        techniques: Mapping[str, list[str]],
+        shown: set[str],
+        bytes_shown: int = BYTES_SHOWN,
+    ) -> None:
         self._cluster_ids: Sequence[str] = agg_alert["cluster_ids"]
         self._assignment: Sequence[int] = agg_alert["assignment"]
         self._techniques = techniques
         self.alert_ids: dict[str, list[str]] = {cluster_id: [] for cluster_id in self._cluster_ids}
-        self.alerts_shown: dict[str, list[dict[str, Any]]] = {cluster_id: [] for cluster_id in shown}
+        self.alerts_shown: dict[str, list[orjson.Fragment]] = {cluster_id: [] for cluster_id in shown}
+        self._bytes_left = bytes_shown
 
     def rows(self, alerts: Iterable[Mapping[str, Any]], flow_of: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Rows of event.json, in time order."""
@@ -157,7 +170,10 @@ class RunEvents:
             shown = self.alerts_shown.get(cluster_id)
             if shown is not None and len(shown) < ALERTS_SHOWN:
                 raw = {"raw": alert["raw"]} if "raw" in alert else {}
-                shown.append({**row, "attributes": alert["attributes"], **raw})
+                text = orjson.dumps({**row, "attributes": alert["attributes"], **raw})
+                if len(text) <= self._bytes_left or len(shown) < FEW_SHOWN:
+                    shown.append(orjson.Fragment(text))
+                    self._bytes_left -= len(text)
             yield {**row, "cluster_id": cluster_id, "flow_id": flow_of.get(cluster_id)}
 
 
