@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
@@ -32,14 +33,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     run_id = event["run_id"]
     logger.append_keys(run_id=run_id)
     layout = RunLayout(run_id)
-    learned: dict[str, Any] = {}
-    if event["unknown_name_count"]:
-        asked = (line["name"] for line in documents.read_lines(layout.technique_input))
-        learned = read_technique_answers(asked, documents.read_lines(layout.technique_output))
-    known = {row["name"]: row["techniques"] for row in documents.read_lines(layout.known_techniques)}
-    scored = known | learned
-    techniques = {name: techniques_above(some, threshold) for name, some in scored.items()}
-    documents.write_json(layout.techniques, {"techniques": techniques, "learned": learned})
+    techniques = {
+        row["name"]: techniques_above(row["techniques"], threshold)
+        for row in documents.read_lines(layout.known_techniques)
+    }
+    documents.write_lines(layout.learned_techniques, learn(event, layout, techniques))
+    documents.write_json(layout.techniques, {"techniques": techniques})
 
     state = streams.state(event["stream"])
     batch, base_version = first_batch(runs.get(run_id) or {}, state.version, state.run_id)
@@ -55,3 +54,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     metrics.add_metric("NamesWithTechnique", MetricUnit.Count, sum(map(bool, techniques.values())))
     logger.info("techniques filled in", extra={"names": len(techniques), "batch": batch})
     return {**event, "batch": batch, "base_version": base_version}
+
+
+def learn(event: dict[str, Any], layout: RunLayout, techniques: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
+    """Rows of what the technique model answered, one at a time; what is sure enough is added to `techniques`."""
+    if event["unknown_name_count"]:
+        asked = (line["name"] for line in documents.read_lines(layout.technique_input))
+        for name, scored in read_technique_answers(asked, documents.read_lines(layout.technique_output)):
+            techniques[name] = techniques_above(scored, threshold)
+            yield {"name": name, "techniques": scored}

@@ -24,8 +24,9 @@ technique_table = TechniqueTable(table(os.environ["TECHNIQUE_TABLE"]))
 @metrics.log_metrics(capture_cold_start_metric=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The run's state -> the same."""
-    learned = documents.read_json(RunLayout(event["run_id"]).techniques)["learned"]
-    technique_table.remember(learned, source=os.environ["MODEL_NAME"])
-    metrics.add_metric("NamesLearned", MetricUnit.Count, len(learned))
-    logger.info("names learned", extra={"run_id": event["run_id"], "names": len(learned)})
+    rows = documents.read_lines(RunLayout(event["run_id"]).learned_techniques)
+    answers = ((row["name"], row["techniques"]) for row in rows)
+    name_count = technique_table.remember(answers, source=os.environ["MODEL_NAME"])
+    metrics.add_metric("NamesLearned", MetricUnit.Count, name_count)
+    logger.info("names learned", extra={"run_id": event["run_id"], "names": name_count})
     return event

@@ -62,6 +62,10 @@ def read(floor: Floor, key: str) -> Any:
     return json.loads(floor.s3.get_object(Bucket=floor.bucket, Key=key)["Body"].read())
 
 
+def names_in(lines: bytes) -> list[str]:
+    return [json.loads(line)["name"] for line in lines.splitlines()]
+
+
 def test_every_function_is_called_here(floor):
     stems = {event.stem for event in EVENTS.glob("*.json")}
     assert {"".join(word.capitalize() for word in stem.split("_")) for stem in stems} == set(floor.functions)
@@ -114,16 +118,17 @@ def test_acquire_lease(sam, floor):
 
 
 def test_process_enriched_with_technique(sam, floor, run):
-    key = f"scratch/{run['run_id']}/techniques.json"
-    before = json.loads(removed(floor, key))
+    key = f"scratch/{run['run_id']}/learned_techniques.jsonl"
+    before = names_in(removed(floor, key))
     answer = sam.invoke("process_enriched_with_technique", run)
     assert answer["base_version"] == run["base_version"]
-    after = read(floor, key)
-    assert after["learned"].keys() == before["learned"].keys() and after["learned"]
+    after = names_in(floor.s3.get_object(Bucket=floor.bucket, Key=key)["Body"].read())
+    assert after == before and after
 
 
 def test_update_lookup_table(sam, floor, run):
-    learned = read(floor, f"scratch/{run['run_id']}/techniques.json")["learned"]
+    key = f"scratch/{run['run_id']}/learned_techniques.jsonl"
+    learned = names_in(floor.s3.get_object(Bucket=floor.bucket, Key=key)["Body"].read())
     table = floor.deployment.table("TechniqueTableName")
     rows = [row for row in floor.rows("Technique") if row["name"] in learned]
     for row in rows:

@@ -82,10 +82,15 @@ def test_read_cluster_answer_refuses_what_breaks_the_contract(wrong):
 
 def test_technique_answers_must_match_names_in_order():
     lines = [{"name": "a", "techniques": [{"id": "T1110", "score": 0.9}]}, {"name": "b", "techniques": []}]
-    assert read_technique_answers(["a", "b"], lines) == {"a": [{"id": "T1110", "score": 0.9}], "b": []}
+    assert dict(read_technique_answers(["a", "b"], lines)) == {"a": [{"id": "T1110", "score": 0.9}], "b": []}
     for names, answers in ((["a"], lines), (["a", "b", "c"], lines), (["b", "a"], lines), (["a"], [{"name": "a"}])):
         with pytest.raises(ModelError):
-            read_technique_answers(names, answers)
+            list(read_technique_answers(names, answers))
+
+
+def test_technique_answer_that_is_no_json_is_the_models_fault():
+    with pytest.raises(ModelError, match="not JSON"):
+        list(read_technique_answers(["a"], map(orjson.loads, ["{"])))
 
 
 def test_techniques_above_keeps_sure_and_known_ones():

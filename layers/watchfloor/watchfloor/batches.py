@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -55,20 +55,20 @@ def techniques_above(scored: Iterable[Mapping[str, Any]], threshold: float) -> l
     return list(dict.fromkeys(filter(None, ids)))
 
 
-def read_technique_answers(names: Iterable[str], lines: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
-    """Scored techniques by name; ModelError unless the model answered every name, in order."""
-    answers: dict[str, list[dict[str, Any]]] = {}
+def read_technique_answers(names: Iterable[str], lines: Iterable[Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Names and their scored techniques; ModelError unless the model answered every name, in order."""
     try:
-        for name, line in zip(names, lines, strict=True):
+        for number, (name, line) in enumerate(zip(names, lines, strict=True), start=1):
             answer = TechniqueAnswer.model_validate(line)
             if answer.name.strip() != name.strip():
-                raise ModelError(f"the technique model answered {answer.name[:80]!r} where {name[:80]!r} was asked")
-            answers[name] = [item.model_dump() for item in answer.techniques]
+                raise ModelError(f"line {number} of the technique model's answer is not about the name that was asked")
+            yield name, [item.model_dump() for item in answer.techniques]
     except ValidationError as error:
         raise ModelError(f"the technique model answered outside its contract: {error.errors()[0]['msg']}") from error
+    except orjson.JSONDecodeError as error:
+        raise ModelError("the technique model answered with a line that is not JSON") from error
     except ValueError as error:
         raise ModelError("the technique model did not answer as many names as it was asked") from error
-    return answers
 
 
 def cluster_request(

@@ -82,6 +82,10 @@ class RunLayout:
         return f"scratch/{self.run_id}/known_techniques.jsonl"
 
     @property
+    def learned_techniques(self) -> str:
+        return f"scratch/{self.run_id}/learned_techniques.jsonl"
+
+    @property
     def techniques(self) -> str:
         return f"scratch/{self.run_id}/techniques.json"
 

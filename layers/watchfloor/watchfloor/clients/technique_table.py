@@ -41,11 +41,13 @@ class TechniqueTable:
             for item in read_items(self._table, "name_hash", name_of)
         }
 
-    def remember(self, answers: dict[str, list[dict[str, Any]]], source: str) -> None:
-        """Store the model's answers; a name's newest answer counts."""
+    def remember(self, answers: Iterable[tuple[str, list[dict[str, Any]]]], source: str) -> int:
+        """Store the model's answers by name, and return how many; a name's newest answer counts."""
         now = int(time.time())
+        count = 0
         with passing_errors(), self._table.batch_writer(overwrite_by_pkeys=["name_hash"]) as writer:
-            for name, techniques in answers.items():
+            for name, techniques in answers:
+                count += 1
                 writer.put_item(
                     Item={
                         "name_hash": name_hash(name),
@@ -56,3 +58,4 @@ class TechniqueTable:
                         "expires_at": now + self._retention_seconds,
                     }
                 )
+        return count
