@@ -42,7 +42,10 @@ from botocore.exceptions import (
 ROOT = Path(__file__).resolve().parents[1]
 # What models/Dockerfile may copy, and what of it does not belong in an image.
 CONTEXT = ("models",)
-NOT_IN_IMAGE = ("__pycache__", "*.pyc", ".*", "push.py", "build.yaml", "template.yaml", "*.md")
+NOT_IN_IMAGE = (
+    *("__pycache__", "*.pyc", ".*", "*.md", "template.yaml", "build.yaml"),
+    *("push.py", "evaluate.py", "train.py", "train-requirements.txt"),
+)
 
 _REPOSITORY = re.compile(r"(?=.{2,128}$)[a-z][a-z0-9]*(?:[._/-][a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

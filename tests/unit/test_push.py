@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -297,6 +298,17 @@ def test_context_holds_what_the_dockerfile_copies(tmp_path):
     assert copied
     for source in copied:
         assert source.startswith("--") or (tmp_path / source).exists(), source
+
+
+@pytest.mark.parametrize("model", ["technique", "cluster", "flow"])
+def test_context_is_enough_to_load_the_models(tmp_path, model):
+    push.gather(push.ROOT, tmp_path)
+    code = f"import models.serve; models.serve.LOADERS[{model!r}](); print(models.serve.__file__)"
+    environment = {"PYTHONPATH": str(tmp_path), "WATCHFLOOR_MODEL": model, "OMP_NUM_THREADS": "1"}
+    outcome = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert outcome.stdout.strip() == str(tmp_path / "models" / "serve.py"), outcome.stderr
 
 
 def test_digest_changes_with_the_sources_only(tmp_path):
