@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -52,7 +51,6 @@ class Floor:
         self._subscribe(client("sns"))
         self.s3.put_object(Bucket=self.bucket, Key="config/mappings/house-sensor.yaml", Body=MAPPING)
         self._numbers = itertools.count(1)
-        self._files_of: Counter[str] = Counter()
         self._began_ms = 0
 
     def _resources(self, cloudformation: Any) -> None:
@@ -98,8 +96,8 @@ class Floor:
     def document(self, stream: str) -> dict[str, Any]:
         """Two batches of one attack that goes on from file to file, one name never seen, one bad alert."""
         number = self.number()
-        self._files_of[stream] += 1
-        start = 1_790_000_000 + 600 * self._files_of[stream]
+        # Ten minutes after the last file that was published: what failed before that is not to be continued.
+        start = 1_790_000_000 + 600 * int(self.row("Stream", stream=stream, item="state").get("version", 0))
         attack = [
             ("Port sweep of the server net", ["T1595"], "203.0.113.7", "web-1"),
             ("Exploit of a public web application", ["T1190"], "203.0.113.7", "web-1"),

@@ -27,6 +27,11 @@ LABEL = "watchfloor.stand-in"
 # What the Dockerfile that SAM writes calls, and what starts a function.
 _PROGRAMS = ("sh", "mv", "chmod", "cp", "rm", "mkdir", "env")
 _NOT_NEEDED = ("site-packages", "dist-packages", "test", "idlelib", "tkinter", "turtledemo", "ensurepip", "__pycache__")
+# Parts of the C and C++ libraries that every Linux has; packages in layers count on them.
+_COMMON_LIBRARIES = (
+    *("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "libresolv.so.2", "librt.so.1", "libutil.so.1"),
+    *("libnss_dns.so.2", "libnss_files.so.2", "libgcc_s.so.1", "libstdc++.so.6"),
+)
 _ENVIRONMENT = {
     "LANG": "en_US.UTF-8",
     "TZ": "UTC",
@@ -134,6 +139,8 @@ def _libraries(binaries: Iterable[Path]) -> set[Path]:
     listed = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
     own = Path(sysconfig.get_config_var("LIBDIR") or "/none")
     found = {Path(path) for path in re.findall(r"(/\S+\.so\S*)", listed) if not path.endswith(":")}
+    folders = {path.parent for path in found if path.name == "libc.so.6"}
+    found |= {folder / name for folder in folders for name in _COMMON_LIBRARIES}
     return {path for path in found if path.is_file() and (own == Path("/usr/lib") or own not in path.parents)}
 
 
