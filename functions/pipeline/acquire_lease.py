@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from watchfloor.clients.aws import client, table
@@ -25,5 +26,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     run = event["run"]
     logger.append_keys(run_id=run["run_id"], stream=run["stream"])
     lease.wait(Ticket(run["stream"], run["ticket"], run["run_id"], event["execution_arn"], event["token"]))
+    metrics.add_metric("RunsQueued", MetricUnit.Count, 1)
     logger.info("queued", extra={"ticket": run["ticket"]})
     return {"ticket": run["ticket"]}

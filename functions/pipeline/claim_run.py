@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from watchfloor.clients.aws import client, table
@@ -34,5 +35,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         return {"decision": "skip", "reason": "a folder marker"}
     check_size(source)
     claim = claims.claim(source, event["execution_arn"])
+    metrics.add_metric("RunsClaimed", MetricUnit.Count, 1)
     logger.info("claimed", extra={"decision": claim["decision"], "stage": claim["stage"]})
     return {**source.to_json(), **claim}

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from watchfloor.clients.aws import client, table
@@ -42,5 +43,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         by_line=True,
     )
     job_name = jobs.start(transform, event["token"], documents.etag(layout.technique_input), instance_types, kms_key)
+    metrics.add_metric("TransformJobsStarted", MetricUnit.Count, 1)
     logger.info("transform job started", extra={"run_id": run["run_id"], "job_name": job_name})
     return {"job_name": job_name}

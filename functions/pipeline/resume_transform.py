@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from watchfloor.clients.aws import client, table
@@ -29,4 +30,5 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
     """EventBridge's "SageMaker Transform Job State Change"; delivered twice it does no harm."""
     job_name = event["detail"]["TransformJobName"]
     status = jobs.resume(job_name)
+    metrics.add_metric("TransformJobsEnded", MetricUnit.Count, 1)
     logger.info("transform job looked at", extra={"job_name": job_name, "status": status})

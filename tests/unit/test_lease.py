@@ -1,6 +1,6 @@
 """Who has a stream's lease, and who is called when it is free."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -59,7 +59,7 @@ def ticket(number, token=True, stream="default"):
 def test_first_one_is_called_at_once(lease, runs, streams):
     lease.wait(ticket(1))
     assert runs.called == ["token-1"]
-    assert streams.queue("default") == [ticket(1, token=False)]
+    assert streams.queue("default") == [replace(ticket(1, token=False), holds=True)]
 
 
 def test_second_one_is_called_when_the_first_is_done(lease, runs, streams):
@@ -83,7 +83,23 @@ def test_ticket_of_a_dead_execution_is_dropped(lease, runs, streams):
     runs.running.remove("arn:1")
     lease.wait(ticket(2))
     assert runs.called == ["token-1", "token-2"]
-    assert streams.queue("default") == [ticket(2, token=False)]
+    assert streams.queue("default") == [replace(ticket(2, token=False), holds=True)]
+
+
+def test_earlier_ticket_that_is_stored_late_waits_for_the_holder(lease, runs):
+    lease.wait(ticket(2))
+    lease.wait(ticket(1))
+    assert runs.called == ["token-2"]
+    lease.release("default", 2)
+    assert runs.called == ["token-2", "token-1"]
+
+
+def test_dead_holder_gives_way(lease, runs):
+    lease.wait(ticket(2))
+    lease.wait(ticket(1))
+    runs.running.remove("arn:2")
+    lease.call_next("default")
+    assert runs.called == ["token-2", "token-1"]
 
 
 def test_release_of_one_in_the_middle_calls_nobody(lease, runs):

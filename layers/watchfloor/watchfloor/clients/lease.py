@@ -1,4 +1,4 @@
-"""One run at a time per stream: whoever holds the oldest ticket has the lease."""
+"""One run at a time per stream, in the order of their tickets."""
 
 from __future__ import annotations
 
@@ -24,15 +24,19 @@ class Lease:
         self.call_next(stream)
 
     def call_next(self, stream: str) -> None:
-        """Tell the head of the queue that it is its turn; tickets of executions that run no more are dropped."""
+        """Tell the oldest that it is its turn, unless one has it; tickets of executions that run no more are dropped."""
+        alive = []
         for ticket in self._streams.queue(stream):
-            if not self._executions.is_running(ticket.execution_arn):
+            if self._executions.is_running(ticket.execution_arn):
+                alive.append(ticket)
+            else:
                 self._streams.remove_ticket(stream, ticket.number)
-                continue
-            if ticket.token:
-                self._executions.succeed(ticket.token, {"ticket": ticket.number})
-                self._streams.drop_token(ticket)
+        # A ticket drawn earlier may be stored later than the one that holds the lease by now.
+        if any(ticket.holds for ticket in alive):
             return
+        if alive and alive[0].token:
+            heard = self._executions.succeed(alive[0].token, {"ticket": alive[0].number})
+            self._streams.end_wait(alive[0], holds=heard)
 
     def sweep(self) -> int:
         """Keep those who wait alive, break leases of the dead; return how many wait.

@@ -19,13 +19,14 @@ from watchfloor.errors import ConflictError
 
 @dataclass(frozen=True)
 class Ticket:
-    """A run's place in the queue; `token` is there while it waits for its turn."""
+    """A run's place in the queue; `token` is there while it waits for its turn, `holds` once it got it."""
 
     stream: str
     number: int
     run_id: str
     execution_arn: str
     token: str | None = None
+    holds: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,16 @@ class StreamTable:
         with passing_errors():
             self._table.put_item(Item=item)
 
-    def drop_token(self, ticket: Ticket) -> None:
-        """Note that the ticket's wait is over (unless it waits again by now)."""
+    def end_wait(self, ticket: Ticket, holds: bool) -> None:
+        """Note that the ticket's wait is over (unless it waits again by now), and whether it holds the lease."""
         try:
             with passing_errors():
                 self._table.update_item(
                     Key={"stream": ticket.stream, "item": _ticket_item(ticket.number)},
-                    UpdateExpression="REMOVE #token",
+                    UpdateExpression="SET holds = :holds REMOVE #token",
                     ConditionExpression="#token = :token",
                     ExpressionAttributeNames={"#token": "token"},
-                    ExpressionAttributeValues={":token": ticket.token},
+                    ExpressionAttributeValues={":token": ticket.token, ":holds": holds},
                 )
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":
@@ -87,7 +88,7 @@ class StreamTable:
             self._table.delete_item(Key={"stream": stream, "item": _ticket_item(number)})
 
     def queue(self, stream: str) -> list[Ticket]:
-        """Tickets of the stream, oldest first; the first one holds the lease."""
+        """Tickets of the stream, oldest first."""
         condition = Key("stream").eq(stream) & Key("item").begins_with("ticket#")
         with passing_errors():
             return [_ticket(item) for item in _all(self._table.query, KeyConditionExpression=condition)]
@@ -137,7 +138,9 @@ def _ticket_item(number: int) -> str:
 
 def _ticket(item: dict[str, Any]) -> Ticket:
     number = int(item["item"].removeprefix("ticket#"))
-    return Ticket(item["stream"], number, item["run_id"], item["execution_arn"], item.get("token"))
+    return Ticket(
+        item["stream"], number, item["run_id"], item["execution_arn"], item.get("token"), item.get("holds", False)
+    )
 
 
 def _all(call: Any, **arguments: Any) -> Iterator[dict[str, Any]]:
