@@ -53,9 +53,18 @@ def test_running_is_what_step_functions_says(executions, stub, status, runs):
     assert executions.is_running(ARN) is runs
 
 
-def test_execution_that_nobody_knows_any_more_does_not_run(executions, stub):
-    stub.add_client_error("describe_execution", "ExecutionDoesNotExist", http_status_code=400)
+def test_execution_that_nobody_knows_any_more_does_not_run(executions, stub, monkeypatch):
+    monkeypatch.setattr("watchfloor.clients.executions.time.sleep", lambda seconds: None)
+    for _ in range(3):
+        stub.add_client_error("describe_execution", "ExecutionDoesNotExist", http_status_code=400)
     assert not executions.is_running(ARN)
+
+
+def test_execution_that_is_not_known_yet_is_asked_for_again(executions, stub, monkeypatch):
+    monkeypatch.setattr("watchfloor.clients.executions.time.sleep", lambda seconds: None)
+    stub.add_client_error("describe_execution", "ExecutionDoesNotExist", http_status_code=400)
+    stub.add_response("describe_execution", described("RUNNING"), {"executionArn": ARN})
+    assert executions.is_running(ARN)
 
 
 def test_execution_that_cannot_be_looked_at_is_not_taken_for_dead(executions, stub):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from watchfloor.clients.aws import error_code, passing_errors
 _NOBODY_WAITS = {"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"}
 # Step Functions' own limits for SendTaskFailure.
 _ERROR_CHARACTERS, _CAUSE_CHARACTERS = 256, 32_768
+_WAITS_SECONDS = (1, 3)
 
 
 class Executions:
@@ -22,14 +24,21 @@ class Executions:
         self._sfn = sfn
 
     def is_running(self, execution_arn: str) -> bool:
-        """False also for an execution nobody knows any more."""
-        try:
-            with passing_errors():
-                return self._sfn.describe_execution(executionArn=execution_arn)["status"] == "RUNNING"
-        except ClientError as error:
-            if error_code(error) == "ExecutionDoesNotExist":
-                return False
-            raise
+        """False also for an execution nobody knows any more.
+
+        DescribeExecution is eventually consistent: one that began just now may be unknown, and is asked for again.
+        https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html
+        """
+        for wait_seconds in (*_WAITS_SECONDS, None):
+            try:
+                with passing_errors():
+                    return self._sfn.describe_execution(executionArn=execution_arn)["status"] == "RUNNING"
+            except ClientError as error:
+                if error_code(error) != "ExecutionDoesNotExist":
+                    raise
+            if wait_seconds:
+                time.sleep(wait_seconds)
+        return False
 
     def describe(self, execution_arn: str) -> dict[str, Any]:
         with passing_errors():
