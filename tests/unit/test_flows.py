@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.test_clusters import alert, part
 from watchfloor.clusters import combine
-from watchfloor.errors import ModelError
+from watchfloor.errors import InvalidInputError, ModelError
 from watchfloor.flows import (
     ALERTS_SHOWN,
     RunEvents,
@@ -37,6 +37,16 @@ def test_flow_request_holds_every_cluster_with_totals(run):
     assert [row["cluster_id"] for row in request["clusters"]] == ["a", "b"]
     assert request["clusters"][0]["alert_count"] == 2
     assert request["clusters"][0]["tactics"] == ["Credential Access", "Reconnaissance"]
+
+
+def test_flow_request_names_fewer_hosts_rather_than_being_too_large(monkeypatch):
+    alerts = [alert(i, src=f"host-{i:03}") for i in range(100)]
+    clusters, _ = combine([part(alerts, ("a", list(range(100)), "new"))], {}, "run")
+    monkeypatch.setattr("watchfloor.flows.REQUEST_BYTES", 800)
+    assert len(flow_request(clusters, None)["clusters"][0]["src"]) == 20
+    monkeypatch.setattr("watchfloor.flows.REQUEST_BYTES", 100)
+    with pytest.raises(InvalidInputError, match="split the file"):
+        flow_request(clusters, None)
 
 
 @pytest.mark.parametrize(

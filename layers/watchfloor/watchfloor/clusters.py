@@ -143,7 +143,7 @@ class RunClusters:
         }
         return cls(**parts, merged=value["merged"])
 
-    def row(self, cluster_id: str) -> dict[str, Any]:
+    def row(self, cluster_id: str, hosts: int = HOSTS_KEPT) -> dict[str, Any]:
         """The cluster as the flow model and users see it: techniques and hosts most frequent first, over all runs."""
         total = self.total[cluster_id]
         return {
@@ -152,8 +152,8 @@ class RunClusters:
             "total_alert_count": total.count,
             "techniques": list(total.techniques),
             "tactics": tactics_of(total.techniques),
-            "src": list(total.src)[:HOSTS_KEPT],
-            "dst": list(total.dst)[:HOSTS_KEPT],
+            "src": list(total.src)[:hosts],
+            "dst": list(total.dst)[:hosts],
             "start_time": total.start_time,
             "end_time": total.end_time,
             "first_seen_run": total.first_seen_run,

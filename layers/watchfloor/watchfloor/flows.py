@@ -10,14 +10,16 @@ from pydantic import BaseModel, Field, ValidationError
 
 from watchfloor.attack import tactics_of
 from watchfloor.batches import ModelId, techniques_of
-from watchfloor.clusters import RunClusters, Totals, survivor
-from watchfloor.errors import ModelError
+from watchfloor.clusters import HOSTS_KEPT, RunClusters, Totals, survivor
+from watchfloor.errors import InvalidInputError, ModelError
 
 # Alerts of one cluster that Jira, cases and campaigns get to see. The functions behind them read all clusters' at once,
 # so that after so many bytes in all (as JSON) a cluster shows its first few only.
 ALERTS_SHOWN = 1_000
 BYTES_SHOWN = 150_000_000
 FEW_SHOWN = 3
+# A transform takes 100 MB at most.
+REQUEST_BYTES = 99_000_000
 # Our cluster ids, which a stream's prefix makes longer than the clustering model's.
 KnownId = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -38,13 +40,26 @@ class FlowAnswer(BaseModel):
 
 
 def flow_request(clusters: RunClusters, state: dict[str, Any] | None) -> dict[str, Any]:
-    """The flow model's input: this run's clusters, with what they amount to over all runs."""
-    rows = (clusters.row(cluster_id) for cluster_id in clusters.run)
+    """The flow model's input: this run's clusters, with what they amount to over all runs.
+
+    Raises
+    ------
+    InvalidInputError
+        They are more than one request takes, even with a few hosts each.
+    """
     keys = ("cluster_id", "techniques", "tactics", "src", "dst", "start_time", "end_time")
-    return {
-        "clusters": [{key: row[key] for key in keys} | {"alert_count": row["total_alert_count"]} for row in rows],
-        "state": state,
-    }
+    for hosts in (HOSTS_KEPT, 20, 3):
+        rows = (clusters.row(cluster_id, hosts) for cluster_id in clusters.run)
+        request = {
+            "clusters": [{key: row[key] for key in keys} | {"alert_count": row["total_alert_count"]} for row in rows],
+            "state": state,
+        }
+        if len(orjson.dumps(request)) <= REQUEST_BYTES:
+            return request
+    raise InvalidInputError(
+        f"the {len(clusters.run):,} clusters of this run are more than the flow model takes at once: "
+        "split the file into several files of one folder"
+    )
 
 
 def read_flow_answer(answer: Any) -> FlowAnswer:
