@@ -94,6 +94,17 @@ def test_earlier_ticket_that_is_stored_late_waits_for_the_holder(lease, runs):
     assert runs.called == ["token-2", "token-1"]
 
 
+def test_holder_that_was_not_told_is_told_by_the_next_one_here(lease, runs, streams):
+    """Whoever gave it the lease died in between."""
+    streams.put_ticket(ticket(2))
+    assert streams.give_lease(ticket(2))
+    lease.wait(ticket(1))
+    assert runs.called == ["token-2"]
+    assert lease.sweep() == 1
+    lease.release("default", 2)
+    assert runs.called == ["token-2", "token-1"]
+
+
 def test_dead_holder_gives_way(lease, runs):
     lease.wait(ticket(2))
     lease.wait(ticket(1))
@@ -146,7 +157,7 @@ def test_task_that_no_longer_waits_is_called_again_with_its_new_token(lease, run
     """Its wait was cut short; the retry brings another token."""
     runs.gone.add("token-1")
     lease.wait(ticket(1))
-    assert streams.queue("default") == [ticket(1, token=False)]
+    assert streams.queue("default") == [replace(ticket(1, token=False), holds=True)]
     lease.wait(Ticket("default", 1, "run-1", "arn:1", "token-1b"))
     assert runs.called == ["token-1b"]
 

@@ -49,20 +49,30 @@ def test_removed_ticket_is_gone(streams):
 
 def test_token_is_dropped_when_its_wait_is_over(streams):
     streams.put_ticket(ticket(1, token="first"))
-    streams.end_wait(ticket(1, token="first"), holds=True)
+    assert streams.give_lease(ticket(1, token="first"))
+    streams.end_wait(ticket(1, token="first"))
     (held,) = streams.queue("default")
     assert (held.token, held.holds) == (None, True)
-    streams.end_wait(ticket(1, token="first"), holds=False)
+    assert not streams.give_lease(ticket(1, token="first"))
+    streams.end_wait(ticket(1, token="first"))
+
+
+def test_wait_that_begins_anew_does_not_hold_the_lease(streams):
+    streams.put_ticket(ticket(1, token="first"))
+    assert streams.give_lease(ticket(1, token="first"))
+    streams.put_ticket(ticket(1, token="second"))
+    assert not streams.give_lease(ticket(1, token="first"))
+    assert streams.queue("default") == [ticket(1, token="second")]
 
 
 def test_token_of_a_newer_wait_stays(streams):
     streams.put_ticket(ticket(1, token="second"))
-    streams.end_wait(ticket(1, token="first"), holds=True)
+    streams.end_wait(ticket(1, token="first"))
     assert streams.queue("default") == [ticket(1, token="second")]
 
 
 def test_token_of_a_ticket_that_is_gone_is_no_error(streams):
-    streams.end_wait(ticket(1, token="first"), holds=True)
+    streams.end_wait(ticket(1, token="first"))
     assert streams.queue("default") == []
 
 

@@ -32,11 +32,11 @@ class Lease:
             else:
                 self._streams.remove_ticket(stream, ticket.number)
         # A ticket drawn earlier may be stored later than the one that holds the lease by now.
-        if any(ticket.holds for ticket in alive):
-            return
-        if alive and alive[0].token:
-            heard = self._executions.succeed(alive[0].token, {"ticket": alive[0].number})
-            self._streams.end_wait(alive[0], holds=heard)
+        head = next((ticket for ticket in alive if ticket.holds), alive[0] if alive else None)
+        # Marked before it is told, and told until that is noted: whoever dies in between, the next one here goes on.
+        if head and head.token and self._streams.give_lease(head):
+            self._executions.succeed(head.token, {"ticket": head.number})
+            self._streams.end_wait(head)
 
     def sweep(self) -> int:
         """Keep those who wait alive, break leases of the dead; return how many wait.

@@ -68,20 +68,30 @@ class StreamTable:
         with passing_errors():
             self._table.put_item(Item=item)
 
-    def end_wait(self, ticket: Ticket, holds: bool) -> None:
-        """Note that the ticket's wait is over (unless it waits again by now), and whether it holds the lease."""
+    def give_lease(self, ticket: Ticket) -> bool:
+        """Mark the ticket as the one that holds the lease. False where its wait is over, or began anew."""
+        return self._of_waiting(ticket, "SET holds = :yes", {":yes": True})
+
+    def end_wait(self, ticket: Ticket) -> None:
+        """Note that the ticket's wait is over (unless it waits again by now)."""
+        self._of_waiting(ticket, "REMOVE #token", {})
+
+    def _of_waiting(self, ticket: Ticket, change: str, values: dict[str, Any]) -> bool:
+        """Change a ticket that still waits by its token; False where it does not."""
         try:
             with passing_errors():
                 self._table.update_item(
                     Key={"stream": ticket.stream, "item": _ticket_item(ticket.number)},
-                    UpdateExpression="SET holds = :holds REMOVE #token",
+                    UpdateExpression=change,
                     ConditionExpression="#token = :token",
                     ExpressionAttributeNames={"#token": "token"},
-                    ExpressionAttributeValues={":token": ticket.token, ":holds": holds},
+                    ExpressionAttributeValues={":token": ticket.token, **values},
                 )
         except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise
+            if error_code(error) == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
 
     def remove_ticket(self, stream: str, number: int) -> None:
         with passing_errors():
