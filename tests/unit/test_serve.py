@@ -23,7 +23,11 @@ class Server:
             **os.environ, "WATCHFLOOR_MODEL": model, "SAGEMAKER_BIND_TO_PORT": "0", "WATCHFLOOR_BIND_HOST": "127.0.0.1",
         }  # fmt: skip
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "models.serve", "serve"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "models.serve", "serve"],
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stderr
         self.port = json.loads(self.process.stderr.readline())["port"]
@@ -144,7 +148,16 @@ def test_technique_names_the_bad_line(technique: Server) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"i": "1"}, {"i": True}, {"time": None}, {"time": "1"}, {"src": 1}, {"name": None}, {"tech": "T1"}, {"attributes": 1}],
+    [
+        {"i": "1"},
+        {"i": True},
+        {"time": None},
+        {"time": "1"},
+        {"src": 1},
+        {"name": None},
+        {"tech": "T1"},
+        {"attributes": 1},
+    ],
 )
 def test_bad_alert_is_named(change: dict) -> None:
     from models.contract import BadRequestError, check_alerts
