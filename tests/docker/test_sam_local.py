@@ -41,7 +41,12 @@ def sam(floor: Floor) -> Iterator[SamLocal]:
 
 @pytest.fixture(scope="module")
 def run(floor: Floor) -> dict[str, Any]:
-    """A run that succeeded, by its row; its file and all it wrote are there to be worked on again."""
+    """A run that succeeded; its file and all it wrote are there to be worked on again."""
+    return finished(floor)
+
+
+def finished(floor: Floor) -> dict[str, Any]:
+    """A new run's values by the names that events have for them."""
     summary = floor.succeeded(floor.start(scenarios.STREAM))
     row = plain(floor.row("Run", run_id=summary["run_id"]))
     return {key: row[key] for key in ("run_id", "bucket", "key", "version_id", "size", "stream", "ticket", *COUNTS)}
@@ -88,7 +93,8 @@ def test_claim_run(sam, floor):
     assert ticket["run_id"] == claimed["run_id"]
 
 
-def test_enrich_with_technique(sam, floor, run):
+def test_enrich_with_technique(sam, floor):
+    run = finished(floor)  # not the others': its names are known by now
     alerts = f"scratch/{run['run_id']}/alerts/000000.jsonl"
     before = removed(floor, alerts)
     enriched = sam.invoke("enrich_with_technique", run)
