@@ -14,6 +14,7 @@ start() {
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io >"$folder/apt.log" 2>&1 ||
       { tail -20 "$folder/apt.log" >&2; return 1; }
   fi
+  [ -e /sys/class/net/docker0 ] || touch "$folder/own-bridge"
   local driver pid
   for driver in overlay2 vfs; do
     # No packet filter, no forwarding, ports on 127.0.0.1 only: containers reach this machine and nothing beyond it.
@@ -43,6 +44,7 @@ stop() {
     kill -0 "$pid" 2>/dev/null || break
     sleep 0.25
   done
+  [ ! -e "$folder/own-bridge" ] || ip link delete docker0 2>/dev/null || true
   rm -rf "$folder"
 }
 
