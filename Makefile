@@ -65,6 +65,7 @@ test-permissions: $(VENV)/.test-ready  ## Take each permission away in turn and 
 	@$(BIN)/python -m tests.permissions $(PERMISSIONS_ARGS)
 
 evaluate: $(VENV)/.test-ready  ## Score the models on labelled data
+	@$(BIN)/pip install -qq --disable-pip-version-check -r models/train-requirements.txt
 	@$(BIN)/python -m models.evaluate
 
 bench: $(VENV)/.ready  ## Alerts per second, memory: make bench [ALERTS=n]

@@ -44,7 +44,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     following = batch + 1
     if following < event["batch_count"]:
         alerts = list(documents.read_lines(layout.alerts(following)))
-        request = cluster_request(alerts, techniques, documents.read_json(layout.node_feature), answer.state)
+        node_feature = documents.read_json(layout.node_feature)
+        final = following == event["batch_count"] - 1
+        request = cluster_request(alerts, techniques, node_feature, answer.state, final=final)
         documents.write_json(layout.cluster_input(following), request)
     else:
         write_clusters(layout, event)

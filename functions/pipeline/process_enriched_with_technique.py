@@ -48,6 +48,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
             techniques,
             documents.read_json(layout.node_feature),
             documents.read_json(state.cluster_key) if state.cluster_key else None,
+            final=event["batch_count"] == 1,
         )
         documents.write_json(layout.cluster_input(0), request)
     runs.advance(run_id, base_version=base_version, next_batch=batch)

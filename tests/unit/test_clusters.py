@@ -43,16 +43,19 @@ def part(alerts: list[dict], *clusters: tuple, prefix: str = "") -> dict:
 
 def test_cluster_request_fills_techniques_and_passes_only_its_own_nodes():
     alerts = [alert(0), alert(1, name="m", tech=["T1595"], src="x")]
-    request = cluster_request(alerts, {"n": ["T1110"], "m": ["T1110"]}, {"x": {"os": 1}, "y": {"os": 2}}, {"k": 1})
+    request = cluster_request(
+        alerts, {"n": ["T1110"], "m": ["T1110"]}, {"x": {"os": 1}, "y": {"os": 2}}, {"k": 1}, final=True
+    )
     assert [row["tech"] for row in request["alerts"]] == [["T1110"], ["T1595"]]
     assert request["node_feature"] == {"x": {"os": 1}}
     assert request["state"] == {"k": 1}
+    assert request["final"] is True
     assert "id" not in request["alerts"][0]
 
 
 def test_cluster_request_refuses_a_state_that_outgrew_its_bound():
     with pytest.raises(ModelError, match="state"):
-        cluster_request([alert(0)], {}, {}, {"k": "x" * 20_000_001})
+        cluster_request([alert(0)], {}, {}, {"k": "x" * 20_000_001}, final=False)
 
 
 def test_id_map_keeps_ids_as_given():

@@ -76,6 +76,8 @@ def cluster_request(
     techniques: Mapping[str, list[str]],
     node_feature: Mapping[str, Any],
     state: dict[str, Any] | None,
+    *,
+    final: bool,
 ) -> dict[str, Any]:
     """The clustering model's input for one batch.
 
@@ -89,6 +91,8 @@ def cluster_request(
         Features by host or user; those of the batch's own are passed on.
     state
         The model's last answer's state; None at the start of a stream.
+    final
+        Whether it is the run's last batch, so that the model need not leave its latest alerts undecided.
 
     Raises
     ------
@@ -113,6 +117,7 @@ def cluster_request(
         ],
         "node_feature": {node: node_feature[node] for node in sorted(nodes & node_feature.keys())},
         "state": state,
+        "final": final,
     }
 
 
