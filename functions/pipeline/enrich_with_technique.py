@@ -22,6 +22,7 @@ from watchfloor.formats import builtin_mappings, load_mapping
 from watchfloor.intake import take_in
 from watchfloor.layout import MAPPING_PREFIX, RunLayout
 from watchfloor.names import DistinctNames
+from watchfloor.runs import check_alert_count
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 documents = Documents(client("s3"), os.environ["DATA_BUCKET"])
@@ -69,6 +70,7 @@ def store_batches(event: dict[str, Any], layout: RunLayout, folder: Path, names:
             chunk_bytes=ALERT_BYTES,
         ) as intake,
     ):
+        check_alert_count(intake.alert_count)
         for batch_count, alerts in enumerate(intake.batches(), start=1):
             documents.write_lines(layout.alerts(batch_count - 1), alerts)
             documents.write_json(layout.id_map(batch_count - 1), id_map(alerts))

@@ -10,6 +10,7 @@ from watchfloor.layout import RunLayout, run_id_of, stream_of
 from watchfloor.runs import (
     branch_failures,
     branch_message,
+    check_alert_count,
     check_size,
     failed_source,
     failure_message,
@@ -69,6 +70,12 @@ def test_folder_marker_and_size():
     check_size(object_created(created("input/a.json", size=5_000_000_000)))
     with pytest.raises(InvalidInputError, match="Split it"):
         check_size(object_created(created("input/a.json", size=5_000_000_001)))
+
+
+def test_too_many_alerts_are_refused_with_advice():
+    check_alert_count(5_000_000)
+    with pytest.raises(InvalidInputError, match="5,000,001 alerts.*Split it"):
+        check_alert_count(5_000_001)
 
 
 def test_state_key_keeps_streams_apart():

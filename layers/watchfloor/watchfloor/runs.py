@@ -13,6 +13,8 @@ from watchfloor.layout import INPUT_PREFIX, run_id_of, stream_of
 
 # Files over this size are refused; so much fits a Lambda function's time.
 FILE_BYTES = 5_000_000_000
+# With more, putting the batches together would need more memory than its function has.
+FILE_ALERTS = 5_000_000
 _SUBJECT_CHARACTERS = 100  # SNS's limit
 _CAUSE_CHARACTERS = 2_000
 
@@ -79,6 +81,14 @@ def check_size(source: RunSource) -> None:
     if source.size > FILE_BYTES:
         raise InvalidInputError(
             f"s3://{source.bucket}/{source.key} has {source.size / 1e9:.1f} GB; the limit is {FILE_BYTES / 1e9:.0f} GB. "
+            "Split it into several files of one folder: they run in order, and clusters continue from file to file"
+        )
+
+
+def check_alert_count(count: int) -> None:
+    if count > FILE_ALERTS:
+        raise InvalidInputError(
+            f"the file has {count:,} alerts; the limit is {FILE_ALERTS:,}. "
             "Split it into several files of one folder: they run in order, and clusters continue from file to file"
         )
 
