@@ -65,13 +65,14 @@ MISSED_BY: list[tuple[str, str, tuple[Scenario, ...]]] = [
     ("*", "*", (scenarios.whole_run,)),
 ]
 
-# What cannot be missed on the local cloud: role, action, reason.
+# What cannot be missed on the local cloud, or at all: role, action, resource, reason.
 EXEMPT = [
-    ("Model", "logs:*", "the local cloud writes the container's log in SageMaker's own name"),
-    ("Model", "ecr:*", "no image is pulled: the model server runs as a process"),
-    ("Model", "cloudwatch:*", "SageMaker's own metrics of a container are not made here"),
-    ("*", "s3:AbortMultipartUpload", "asked for only when a part of a large upload fails"),
-    ("AlertPipeline", "states:StopExecution", "the local cloud ends a child execution without asking"),
+    ("Model", "logs:*", "*", "the local cloud writes the container's log in SageMaker's own name"),
+    ("Model", "ecr:*", "*", "no image is pulled: the model server runs as a process"),
+    ("Model", "cloudwatch:*", "*", "SageMaker's own metrics of a container are not made here"),
+    ("*", "s3:AbortMultipartUpload", "*", "asked for only when a part of a large upload fails"),
+    ("AlertPipeline", "states:StopExecution", "*", "the local cloud ends a child execution without asking"),
+    ("AlertPipeline", "lambda:*", "*-ReportFailure*", "the rule on the execution's status reports a failure too"),
 ]
 
 
@@ -107,8 +108,9 @@ class Permission:
     def exempt(self) -> str:
         """Why nobody can miss it here, or nothing."""
         reasons = [
-            next((why for role, act, why in EXEMPT if fnmatchcase(self.role, role) and fnmatchcase(action, act)), "")
+            next((why for *pattern, why in EXEMPT if all(map(fnmatchcase, (self.role, action, resource), pattern))), "")
             for action in self.actions
+            for resource in self.resources
         ]
         return reasons[0] if all(reasons) else ""
 
