@@ -70,6 +70,7 @@ EXEMPT = [
     ("Model", "logs:*", "*", "the local cloud writes the container's log in SageMaker's own name"),
     ("Model", "ecr:*", "*", "no image is pulled: the model server runs as a process"),
     ("Model", "cloudwatch:*", "*", "SageMaker's own metrics of a container are not made here"),
+    ("EnrichWithTechnique", "s3:GetObjectVersion", "*", "the local cloud asks for s3:GetObject instead"),
     ("*", "s3:AbortMultipartUpload", "*", "asked for only when a part of a large upload fails"),
     ("AlertPipeline", "states:StopExecution", "*", "the local cloud ends a child execution without asking"),
     ("AlertPipeline", "lambda:*", "*-ReportFailure*", "the rule on the execution's status reports a failure too"),
