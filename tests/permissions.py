@@ -57,7 +57,7 @@ MISSED_BY: list[tuple[str, str, tuple[Scenario, ...]]] = [
     ("SweepCallbacks", "sqs:*", (dead_letter("SweepCallbacks"),)),
     ("ReportFailure", "sqs:*", (dead_letter("ReportFailure"),)),
     ("ResumeTransform", "states:SendTaskFailure", (scenarios.failing_run,)),
-    ("ResumeTransform", "states:SendTaskHeartbeat", (scenarios.two_files_at_once,)),
+    ("ResumeTransform", "states:SendTaskHeartbeat", (scenarios.told_early,)),
     ("SweepCallbacks", "states:SendTaskFailure", (scenarios.lost_failure,)),
     ("SweepCallbacks", "*", (scenarios.lost_events,)),
     ("ReportFailure", "*", (scenarios.failing_run, scenarios.reported_again)),
