@@ -266,8 +266,11 @@ def whole_run(floor: Floor) -> None:
     known_names = len(floor.rows("Technique"))
     summary = floor.succeeded(floor.start(STREAM))
     for branch in ("campaigns", "jira", "case"):
-        if summary[branch]["status"] != "done" or not summary[branch]["updated"]:
-            raise Missing(f"{branch} {summary[branch]['status']}: {_short(summary[branch].get('error', 'no update'))}")
+        outcome = summary[branch]
+        if outcome["status"] != "done" or not outcome["created"] + outcome["updated"]:
+            raise Missing(f"{branch} {outcome['status']}: {_short(outcome.get('error', 'nothing written'))}")
+    if not summary["campaigns"]["updated"]:
+        raise Missing("the campaign did not go on")
     run_id = summary["run_id"]
     for key in (f"rejected/{run_id}.jsonl", f"output/{run_id}/summary.json", f"output/{run_id}/attack_flow/"):
         if not floor.exists(key):
