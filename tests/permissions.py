@@ -18,10 +18,11 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
+from unittest.mock import patch
 
 from local import sandbox
 from tests import scenarios
@@ -153,20 +154,13 @@ class Outcome:
 @contextmanager
 def deployed(say: Callable[[str], None] = lambda text: None) -> Iterator[Floor]:
     """The application on a cloud of its own, with every integration on, and one file behind it."""
-    before = {name: os.environ.get(name) for name in SETTINGS}
-    os.environ.update(SETTINGS)
-    try:
-        log = sandbox.WORK / "permissions.log"
-        with sandbox.fresh({"ChunkSize": str(scenarios.CHUNK_SIZE)}, say, log=log) as deployment:
-            floor = Floor(deployment)
-            scenarios.prepare(floor)
-            yield floor
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    log = sandbox.WORK / "permissions.log"
+    with ExitStack() as stack:
+        with patch.dict(os.environ, SETTINGS):
+            parameters = {"ChunkSize": str(scenarios.CHUNK_SIZE)}
+            floor = Floor(stack.enter_context(sandbox.fresh(parameters, say, log=log)))
+        scenarios.prepare(floor)
+        yield floor
 
 
 def permissions(floor: Floor, parts: bool = False) -> list[Permission]:

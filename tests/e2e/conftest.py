@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from unittest.mock import patch
 
 import pytest
 
@@ -16,11 +19,12 @@ CHUNK_SIZE = 400
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     log = tmp_path_factory.mktemp("cloud") / "cloud.log"
-    with pytest.MonkeyPatch.context() as patch:
-        # Waits between retries take a fiftieth of their time; everything else is as deployed.
-        patch.setenv("SFN_WAIT_SCALE", "0.02")
-        with sandbox.fresh({"ChunkSize": str(CHUNK_SIZE)}, logging.getLogger(__name__).info, log=log) as deployment:
-            yield Pipeline(deployment)
+    with ExitStack() as stack:
+        # Waits between retries take a fiftieth of their time here, and here only; everything else is as deployed.
+        with patch.dict(os.environ, SFN_WAIT_SCALE="0.02"):
+            fresh = sandbox.fresh({"ChunkSize": str(CHUNK_SIZE)}, logging.getLogger(__name__).info, log=log)
+            deployment = stack.enter_context(fresh)
+        yield Pipeline(deployment)
 
 
 @pytest.fixture(autouse=True)
