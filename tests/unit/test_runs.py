@@ -73,9 +73,9 @@ def test_folder_marker_and_size():
 
 
 def test_too_many_alerts_are_refused_with_advice():
-    check_alert_count(5_000_000)
-    with pytest.raises(InvalidInputError, match="5,000,001 alerts.*Split it"):
-        check_alert_count(5_000_001)
+    check_alert_count(10_000_000)
+    with pytest.raises(InvalidInputError, match="10,000,001 alerts.*Split it"):
+        check_alert_count(10_000_001)
 
 
 def test_state_key_keeps_streams_apart():

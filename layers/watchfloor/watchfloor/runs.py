@@ -14,7 +14,7 @@ from watchfloor.layout import INPUT_PREFIX, run_id_of, stream_of
 # Files over this size are refused; so much fits a Lambda function's time.
 FILE_BYTES = 5_000_000_000
 # With more, putting the batches together would need more memory than its function has.
-FILE_ALERTS = 5_000_000
+FILE_ALERTS = 10_000_000
 _SUBJECT_CHARACTERS = 100  # SNS's limit
 _CAUSE_CHARACTERS = 2_000
 
