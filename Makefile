@@ -61,7 +61,7 @@ test-opensearch: $(VENV)/.test-ready  ## Cases against a real OpenSearch (needs 
 test-sam-local: $(VENV)/.test-ready  ## Every function by `sam local invoke` (needs Docker)
 	@$(BIN)/pytest -m docker tests/docker
 
-test-permissions: $(VENV)/.test-ready  ## Take each permission away in turn and see the pipeline fail (some minutes)
+test-permissions: $(VENV)/.test-ready  ## Take each permission away in turn and see the pipeline fail [PERMISSIONS_ARGS=--parts]
 	@$(BIN)/python -m tests.permissions $(PERMISSIONS_ARGS)
 
 evaluate: $(VENV)/.test-ready  ## Score the models on labelled data

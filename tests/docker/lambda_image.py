@@ -135,13 +135,12 @@ def _runtime(root: Path) -> None:
 
 
 def _libraries(binaries: Iterable[Path]) -> set[Path]:
-    """Shared libraries of the system that these need, found with ldd."""
+    """Shared libraries that these need and that did not come with the interpreter, found with ldd."""
     listed = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
-    own = Path(sysconfig.get_config_var("LIBDIR") or "/none")
     found = {Path(path) for path in re.findall(r"(/\S+\.so\S*)", listed) if not path.endswith(":")}
     folders = {path.parent for path in found if path.name == "libc.so.6"}
     found |= {folder / name for folder in folders for name in _COMMON_LIBRARIES}
-    return {path for path in found if path.is_file() and (own == Path("/usr/lib") or own not in path.parents)}
+    return {path for path in found if path.is_file() and path.name != sysconfig.get_config_var("INSTSONAME")}
 
 
 def _copy(source: Path, target: Path) -> None:
