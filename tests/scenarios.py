@@ -46,6 +46,7 @@ class Floor:
         self.s3, self.sfn, self.iam = client("s3"), client("stepfunctions"), client("iam")
         self.lambda_, self.logs, self.sqs = client("lambda"), client("logs"), client("sqs")
         self.machine, self.bucket = outputs["AlertPipelineArn"], outputs["DataBucketName"]
+        self.dead_letters = outputs["DeadLetterQueueUrl"]
         self._resources(client("cloudformation"))
         self.mailbox = self.sqs.create_queue(QueueName="mailbox")["QueueUrl"]
         self._subscribe(client("sns"))
@@ -184,7 +185,7 @@ class Floor:
     def begin(self) -> None:
         """Look from now on only."""
         self._began_ms = int(time.time() * 1000)
-        for queue in (self.mailbox, self.outputs["DeadLetterQueueUrl"]):
+        for queue in (self.mailbox, self.dead_letters):
             self.messages(queue)
 
     def check_unattended(self) -> None:
@@ -196,8 +197,8 @@ class Floor:
                     if event["message"].startswith("[ERROR]"):
                         raise Missing(f"{function} failed: {_short(event['message'].removeprefix('[ERROR] '))}")
         count = "ApproximateNumberOfMessages"
-        queue = self.outputs["DeadLetterQueueUrl"]
-        if int(self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[count])["Attributes"][count]):
+        attributes = self.sqs.get_queue_attributes(QueueUrl=self.dead_letters, AttributeNames=[count])["Attributes"]
+        if int(attributes[count]):
             raise Missing("an event could not be delivered")
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
@@ -441,7 +442,8 @@ def dead_letter(function: str) -> Callable[[Floor], None]:
         try:
             floor.invoke(function, {"no": "event"}, "Event")
             deadline = time.monotonic() + 10
-            while not floor.messages(floor.outputs["DeadLetterQueueUrl"]):
+            name = floor.functions[function]
+            while not any(name in json.dumps(message) for message in floor.messages(floor.dead_letters)):
                 if time.monotonic() > deadline:
                     raise Missing("nothing in the dead-letter queue")
                 time.sleep(0.1)
