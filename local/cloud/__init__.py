@@ -33,7 +33,7 @@ REGION = "us-east-1"
 ACCOUNT = "000000000000"
 DEFAULT_PORT = 4566
 START_TIMEOUT_SECONDS = 30
-STOP_TIMEOUT_SECONDS = 8
+STOP_TIMEOUT_SECONDS = 20
 
 _PROJECT = Path(__file__).resolve().parents[2]
 # What the user's own AWS settings must not leak into: the local cloud is always reached as its administrator.
