@@ -21,6 +21,7 @@ import re
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
@@ -45,7 +46,7 @@ class Refusal(Exception):
         self.headers = headers or {}
 
 
-class Twin:
+class Twin(ABC):
     """A WSGI application with its own server. Subclasses give routes (method, path, function) and `empty_state`."""
 
     def __init__(self, state_file: Path | None = None, port: int = 0) -> None:
@@ -65,19 +66,21 @@ class Twin:
         )
 
     @property
+    @abstractmethod
     def secret(self) -> Json:
         """Settings by which the pipeline reaches the twin."""
-        raise NotImplementedError
 
+    @abstractmethod
     def empty_state(self) -> Json:
-        raise NotImplementedError
+        """What the twin holds before anything was written to it."""
 
+    @abstractmethod
     def routes(self) -> Iterable[tuple[str, str, Callable[..., Any]]]:
-        raise NotImplementedError
+        """Method, path and function of everything the twin answers."""
 
+    @abstractmethod
     def authenticate(self, request: Request) -> None:
         """Raise Refusal for a caller who is not let in."""
-        raise NotImplementedError
 
     def not_found(self, request: Request) -> Refusal:
         return Refusal(404, {"error": f"no handler for {request.method} {request.path}"})

@@ -25,8 +25,8 @@ def test_second_build_of_the_same_sources_is_skipped(root: Path):
     built = deploy.build(root)
     stamp = built.stat().st_mtime_ns
     started = time.monotonic()
-    (root / "functions/work/__pycache__").mkdir(exist_ok=True)
-    (root / "functions/work/__pycache__/greet.pyc").write_bytes(b"x")
+    (root / "functions/greeter/__pycache__").mkdir(exist_ok=True)
+    (root / "functions/greeter/__pycache__/greet.pyc").write_bytes(b"x")
     assert deploy.build(root).stat().st_mtime_ns == stamp
     assert time.monotonic() - started < 1
 
@@ -75,4 +75,4 @@ def test_another_version_is_built_from_a_copy(root: Path):
         pytest.skip("no other interpreter here")
     built = deploy.build(root, "3.11")
     assert "python3.11" in (built.parent / "Work/template.yaml").read_text()
-    assert "python3.13" in (root / "functions/work/template.yaml").read_text()
+    assert "python3.13" in (root / "functions/greeter/template.yaml").read_text()
