@@ -8,7 +8,9 @@ import urllib.request
 from contextlib import closing
 from typing import Any
 
+from local.cloud import LocalCloud
 from local.sandbox import STACK, Deployment
+from local.twins import JiraTwin
 
 ENDED = {"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"}
 
@@ -23,6 +25,8 @@ class Pipeline:
         self.sqs = deployment.client("sqs")
         self.bucket = deployment.bucket
         self.arn = deployment.outputs["AlertPipelineArn"]
+        assert isinstance(deployment.cloud, LocalCloud)
+        self.jira: JiraTwin = deployment.cloud._twins.jira
         self._executions: dict[str, dict[str, Any]] = {}
         self._queue = self._subscribe(deployment.outputs["AlertTopicArn"])
         self._functions = self._functions_by_stem()

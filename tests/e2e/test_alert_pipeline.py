@@ -105,7 +105,7 @@ def test_two_files_continue_one_attack(pipeline):
     (key,) = issues = jira_issues(pipeline, cluster_id)
     assert f"Alerts: {row['total_alert_count']}, {row['alert_count']} of them in the latest file" in issues[key]
 
-    pipeline.deployment.cloud._twins.jira.transition(key, "Done")
+    pipeline.jira.transition(key, "Done")
     pipeline.run("two/3.json", burst(24))
     issues = jira_issues(pipeline, cluster_id)
     assert len(issues) == 2
@@ -115,7 +115,7 @@ def test_two_files_continue_one_attack(pipeline):
 
 def jira_issues(pipeline: Pipeline, cluster_id: str) -> dict[str, str]:
     """Issue key -> description, of all issues that carry the cluster's label."""
-    state = pipeline.deployment.cloud._twins.jira.issues()
+    state = pipeline.jira.issues()
     return {
         issue["key"]: json.dumps(issue) for issue in state if f"watchfloor-cluster-{cluster_id}" in json.dumps(issue)
     }
@@ -264,7 +264,7 @@ def test_killed_run_goes_on_after_its_last_batch_with_the_same_clusters(pipeline
 
 
 def test_integration_that_is_down_fails_alone(pipeline):
-    jira = pipeline.deployment.cloud._twins.jira
+    jira = pipeline.jira
     jira.fail("down", count=1_000)
     try:
         run = pipeline.run("down/1.json", burst(0), seconds=180)

@@ -35,7 +35,7 @@ class Sandbox:
         self._numbers = itertools.count()
 
     def client(self, service: str) -> Any:
-        return self.session.client(service)
+        return self.session.client(service)  # type: ignore[call-overload]
 
     def name(self, prefix: str = "it") -> str:
         return f"{prefix}-{next(self._numbers)}"

@@ -522,7 +522,7 @@ def test_twin_keeps_its_state_from_one_start_to_the_next(tmp_path):
 
 def test_twin_takes_faults_by_http(cloud):
     faults = f"{cloud.url}/_twin/faults"
-    fault = {"kind": "500", "path": "myself", "skip": 1, "count": 2}
+    fault: dict[str, Any] = {"kind": "500", "path": "myself", "skip": 1, "count": 2}
     assert requests.post(faults, json=fault, timeout=5).status_code == 200
     answers = [call(cloud, "GET", "myself").status_code for _ in range(4)]
     assert answers == [200, 500, 500, 200]

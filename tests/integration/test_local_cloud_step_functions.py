@@ -1,5 +1,6 @@
 import json
 import time
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -229,7 +230,7 @@ def test_map_runs_items_and_fails_fast(sandbox: Sandbox, fails: str):
 
 
 def test_distributed_map_runs_children(sandbox: Sandbox, fails: str):
-    states = {
+    states: dict[str, Any] = {
         "All": {
             "Type": "Map",
             "ItemsPath": "$.items",
@@ -357,7 +358,8 @@ def test_nested_execution_needs_permissions(sandbox: Sandbox):
     }
     with pytest.raises(ClientError, match="not authorized to create managed-rule"):
         sandbox.machine({"Child": nested}, [start, describe])
-    for statements in ([describe, managed], [start, managed]):
+    both: tuple[list[dict[str, Any]], ...] = ([describe, managed], [start, managed])
+    for statements in both:
         execution = sandbox.run(sandbox.machine({"Child": nested}, statements))
         assert "not authorized" in execution["cause"]
     assert sandbox.run(sandbox.machine({"Child": nested}, [start, describe, managed]))["status"] == "SUCCEEDED"

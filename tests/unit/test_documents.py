@@ -148,7 +148,7 @@ def test_missing_document_is_named(documents, read):
     [
         ClientError({"Error": {"Code": "SlowDown"}}, "GetObject"),
         ClientError({"Error": {"Code": "InternalError"}}, "GetObject"),
-        ClientError({"Error": {"Code": "503"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "HeadObject"),
+        ClientError({"Error": {"Code": "503"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "HeadObject"),  # type: ignore[typeddict-item]
         ConnectTimeoutError(endpoint_url="https://s3"),
     ],
 )

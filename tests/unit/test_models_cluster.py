@@ -50,7 +50,9 @@ def stream(seed: int, days: float = 2.0) -> list[Alert]:
 
 def partition(batches: Iterable[list[Alert]], settings: Settings | None = None) -> dict[int, str]:
     """Alert -> cluster id after all merges, the state going through JSON between the batches."""
-    state, where, into = None, {}, {}
+    state: Any = None
+    where: dict[int, str] = {}
+    into: dict[str, str] = {}
     for batch in batches:
         clusters, state = update(batch, {}, state, settings or Settings())
         state = orjson.loads(orjson.dumps(state))
@@ -59,6 +61,7 @@ def partition(batches: Iterable[list[Alert]], settings: Settings | None = None) 
         for row in clusters:
             where.update(dict.fromkeys(row["alerts"], row["cluster_id"]))
             if row["status"] == "merged":
+                assert row["into"]
                 into[row["cluster_id"]] = row["into"]
 
     def survivor(name: str) -> str:

@@ -1,6 +1,7 @@
 """The run of one input file, and what is said of it."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -168,7 +169,7 @@ def test_first_batch_trusts_finished_batches_only_on_the_same_state(row, version
 
 
 def test_branches_that_failed_are_told_and_summed_up():
-    run = {"run_id": "r", "stream": "s", "bucket": "b", "key": "input/a.json"}
+    run: dict[str, Any] = {"run_id": "r", "stream": "s", "bucket": "b", "key": "input/a.json"}
     cause = json.dumps({"errorType": "TransientError", "errorMessage": "no answer"})
     run["branches"] = {
         "campaign": {"status": "done", "run_id": "r", "bucket": "b", "next": 3, "created": 3},

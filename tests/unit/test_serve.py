@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ class Server:
         assert self.process.stderr
         self.port = json.loads(self.process.stderr.readline())["port"]
 
-    def request(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, bytes]:
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request(
             method, path, body, {name.replace("_", "-"): value for name, value in headers.items()},
