@@ -19,8 +19,10 @@ setup: $(VENV)/.ready  ## .venv with the `watchfloor` command (the others do thi
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "Watchfloor needs Python 3.11, 3.12 or 3.13 on PATH; or say make PYTHON=/path/to/python3"; exit 1; }
+	@if [ -e $(VENV) ] && ! grep -q "prompt = 'watchfloor'" $(VENV)/pyvenv.cfg 2>/dev/null; then \
+		echo "$(VENV) was not made by this Makefile: remove it, or say make VENV=another-folder"; exit 1; fi
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv --clear --prompt watchfloor $(VENV)
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.python $(REQUIREMENTS)
