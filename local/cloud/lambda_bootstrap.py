@@ -2,7 +2,8 @@
 
 It is run with ``python -I -S``: the standard library, the function's code, its layers and boto3. Invocations come as
 JSON lines on standard input, answers go to the descriptor given, and everything printed is the function's log, where
-``END_MARK`` ends the lines of one invocation.
+``END_MARK`` ends the lines of one invocation. What the runtime and its logging handler write is one event each,
+however many lines it has, as on AWS: ``NEWLINE_MARK`` stands for the newlines in it.
 """
 
 import importlib
@@ -15,6 +16,7 @@ import time
 import traceback
 
 END_MARK = "\x00end of invocation\x00"
+NEWLINE_MARK = "\x00newline\x00"
 MAX_RESPONSE_BYTES = 6 * 1024 * 1024 - 100
 _PARENT_CHECK_SECONDS = 0.5
 
@@ -110,8 +112,13 @@ def _invoke(handler, invocation):
 def _error(error_type, message, error=None):
     frames = traceback.format_tb(error.__traceback__.tb_next or error.__traceback__) if error else []
     trace = "\n".join(["Traceback (most recent call last):", *frames]) if frames else ""
-    print(f"[ERROR] {error_type}: {message}\n{trace}".rstrip())
+    print(f"[ERROR] {error_type}: {message}\n{trace}".rstrip().replace("\n", NEWLINE_MARK))
     return {"errorMessage": message, "errorType": error_type, "stackTrace": frames}
+
+
+class _OneEvent(logging.Formatter):
+    def format(self, record):
+        return super().format(record).replace("\n", NEWLINE_MARK)
 
 
 class _RequestId(logging.Filter):
@@ -126,9 +133,7 @@ def _set_up_logging():
     """A handler on the root logger, as AWS's runtime has one."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
-        logging.Formatter(
-            "[%(levelname)s]\t%(asctime)s.%(msecs)dZ\t%(aws_request_id)s\t%(message)s", "%Y-%m-%dT%H:%M:%S"
-        )
+        _OneEvent("[%(levelname)s]\t%(asctime)s.%(msecs)dZ\t%(aws_request_id)s\t%(message)s", "%Y-%m-%dT%H:%M:%S")
     )
     handler.addFilter(_RequestId())
     logging.getLogger().addHandler(handler)

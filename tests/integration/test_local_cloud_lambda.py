@@ -253,6 +253,9 @@ def test_subscription_filter_on_json(sandbox: Sandbox):
         boto3.client("sqs").send_message(QueueUrl={url!r}, MessageBody=json.dumps(data))
         """
     )
+    sandbox.client("lambda").add_permission(
+        FunctionName=subscriber, StatementId="logs", Action="lambda:InvokeFunction", Principal="logs.amazonaws.com"
+    )
     logs = sandbox.client("logs")
     logs.create_log_group(logGroupName="/app")
     logs.create_log_stream(logGroupName="/app", logStreamName="s")

@@ -7,6 +7,7 @@ environment that the local cloud runs in: a requirement that is missing from a l
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import importlib.util
 import json
@@ -29,7 +30,7 @@ from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import cloudwatch_logs, lambda_svc
 
 from local.cloud import anchors
-from local.cloud.lambda_bootstrap import END_MARK
+from local.cloud.lambda_bootstrap import END_MARK, NEWLINE_MARK
 from local.cloud.overlay import embedded_metrics, roles
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -222,7 +223,7 @@ class Worker(lambda_runtime.Worker):
         # A process that the handler left behind may keep the pipe open after a kill, hence the time limit.
         with contextlib.suppress(queue.Empty):
             while (line := self._lines.get(timeout=1)) is not None and line != END_MARK:
-                lines.append(line)
+                lines.append(line.replace(NEWLINE_MARK, "\n"))
         return lines
 
 
@@ -286,9 +287,11 @@ def _execute(function: dict[str, Any], event: Any, request_id: str) -> dict[str,
             trace_id=lambda_svc._xray_trace_id_for_invocation(config),
             invoked_function_arn=config.get("FunctionArn"),
         )
+        lines = answer["log"] + _platform_lines(answer.get("error") or {}, request_id)
         result = {
-            "log": "\n".join(answer["log"]),
+            "log": "\n".join(lines),
             "log_source": {
+                "lines": lines,
                 "stream": worker.log_stream,
                 "memory_mb": answer["memory_mb"],
                 "status": answer.get("status"),
@@ -302,6 +305,17 @@ def _execute(function: dict[str, Any], event: Any, request_id: str) -> dict[str,
         return {"body": {"errorMessage": str(error), "errorType": "Runtime.Unknown"}, "error": True, "log": str(error)}
     finally:
         lambda_runtime.release_worker(worker)
+
+
+def _platform_lines(error: dict[str, Any], request_id: str) -> list[str]:
+    """What Lambda itself writes of an environment that it ended, or that ended by itself."""
+    message = error.get("errorMessage", "").partition(" Error: ")[2]
+    if error.get("errorType") == "Sandbox.Timedout":
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return [f"{now} {request_id} {message}"]
+    if error.get("errorType") == "Runtime.ExitError":
+        return [f"RequestId: {request_id} Error: {message}\nRuntime.ExitError"]
+    return []
 
 
 def _measured(emit: Any, config: dict[str, Any], started: float, result: Any) -> Any:
@@ -327,10 +341,9 @@ def _write_logs(
     if roles.denied(config.get("Role", ""), "logs:PutLogEvents", group_arn):
         return
     status = f"\tStatus: {source['status']}" if source.get("status") else ""
-    lines = text.splitlines()
     lines = [
         f"START RequestId: {request_id} Version: {version}",
-        *lines,
+        *source.get("lines", text.splitlines()),
         f"END RequestId: {request_id}",
         (
             f"REPORT RequestId: {request_id}\tDuration: {duration_ms} ms\tBilled Duration: {duration_ms} ms\t"
