@@ -176,7 +176,7 @@ class LocalCloud:
         )
 
     def inject_faults(self, **faults: list[dict[str, Any]]) -> None:
-        """Make coming transform jobs fail; see :mod:`local.cloud.overlay.faults` for what can be asked for."""
+        """Make coming transform jobs or requests fail; see :mod:`local.cloud.overlay.faults` for what can be asked for."""
         request = urllib.request.Request(
             f"{self.endpoint_url}/_watchfloor/faults", data=json.dumps(faults).encode(), method="POST"
         )

@@ -3,10 +3,10 @@
 `POST /_twin/faults` takes one fault or a list of them:
 
     {"kind": "down" | "slow" | "429" | "500" | "garbage" | "commit-then-drop",
-     "method": "POST", "path": "regular expression", "count": 1, "skip": 0, "seconds": 1}
+     "method": "POST", "path": "regular expression", "body": "regular expression", "count": 1, "skip": 0, "seconds": 1}
 
-A fault waits for the requests it matches, lets `skip` of them pass, and hits the next `count`. `DELETE` removes all,
-`GET` lists them. `GET /_twin/state` shows everything the twin holds, `GET /_twin/log` the requests it answered.
+`body` is looked for in the query and the body. A fault waits for the requests it matches, lets `skip` of them pass, and
+hits the next `count`. `DELETE` removes all, `GET` lists them. `GET /_twin/state` shows everything the twin holds, `GET /_twin/log` the requests it answered.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote_plus
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
@@ -165,6 +166,8 @@ class Twin(ABC):
             for fault in self.faults:
                 if fault["method"] not in (None, request.method) or not re.search(fault["path"], request.path):
                     continue
+                if fault["body"] and not re.search(fault["body"], _sent(request)):
+                    continue
                 if fault["skip"] > 0:
                     fault["skip"] -= 1
                     continue
@@ -177,7 +180,7 @@ class Twin(ABC):
         """Inject a fault; see the module's text."""
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}")
-        fault = {"kind": kind, "method": method, "path": path, "count": 1, "skip": 0, "seconds": 1, **more}
+        fault = {"kind": kind, "method": method, "path": path, "body": "", "count": 1, "skip": 0, "seconds": 1, **more}
         with self.lock:
             self.faults.append(fault)
 
@@ -209,6 +212,10 @@ class Twin(ABC):
 
     def now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self.clock(), dt.UTC)
+
+
+def _sent(request: Request) -> str:
+    return f"{unquote_plus(request.query_string.decode())} {request.get_data(as_text=True)}"
 
 
 def basic_credentials(request: Request) -> tuple[str, str] | None:

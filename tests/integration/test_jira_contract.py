@@ -527,6 +527,9 @@ def test_twin_takes_faults_by_http(cloud):
     answers = [call(cloud, "GET", "myself").status_code for _ in range(4)]
     assert answers == [200, 500, 500, 200]
     assert requests.post(faults, json={"kind": "nonsense"}, timeout=5).status_code == 400
+    requests.post(faults, json={"kind": "500", "body": "only a b"}, timeout=5)
+    asked = [call(cloud, "GET", path).status_code for path in ("myself", "myself?x=only+a%20b", "myself?x=only+a%20b")]
+    assert asked == [200, 500, 200]
     assert requests.delete(faults, timeout=5).json() == []
     assert requests.get(f"{cloud.url}/_twin/state", timeout=5).json()["issues"] == {}
 

@@ -7,11 +7,14 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from local.cloud import LocalCloud
-from tests.integration.sandbox import until
+from tests.integration.sandbox import Sandbox, until
 
 # Starts a cloud with a busy function and a warm model server, tells where, and waits.
 PARENT = """
@@ -138,3 +141,31 @@ def test_a_proxy_of_the_user_s_is_passed_by(monkeypatch: pytest.MonkeyPatch):
         assert cloud.session().client("s3").list_buckets()["Buckets"] == []
         assert "127.0.0.1" in cloud.environment()["NO_PROXY"]
         cloud.inject_faults(transform=[])
+
+
+@pytest.mark.parametrize(("kind", "code"), [("429", "ThrottlingException"), ("500", "InternalFailure")])
+def test_requests_go_wrong_on_request(sandbox: Sandbox, kind: str, code: str):
+    config = Config(retries={"total_max_attempts": 1})
+    sns = sandbox.session.client("sns", config=config)
+    logs = sandbox.session.client("logs", config=config)
+    topic, group = sns.create_topic(Name=sandbox.name("topic"))["TopicArn"], sandbox.name("/group")
+    matches = [{"match": "Action=Publish.*unlucky word", "kind": kind}, {"match": group, "kind": kind}]
+    sandbox.cloud.inject_faults(request=matches)
+    sns.publish(TopicArn=topic, Message="another word")
+    for call in (lambda: sns.publish(TopicArn=topic, Message="unlucky word"), lambda: create(logs, group)):
+        with pytest.raises(ClientError) as refused:
+            call()
+        assert refused.value.response["Error"]["Code"] == code
+        call()
+
+
+def create(logs: Any, group: str) -> None:
+    logs.create_log_group(logGroupName=group)
+
+
+def test_slow_request_comes_through(sandbox: Sandbox):
+    sandbox.cloud.inject_faults(request=[{"match": "slowly", "kind": "slow", "seconds": 0.5}])
+    began = time.monotonic()
+    create(sandbox.client("logs"), "/slowly")
+    assert time.monotonic() - began > 0.5
+    assert sandbox.client("logs").describe_log_groups(logGroupNamePrefix="/slowly")["logGroups"]

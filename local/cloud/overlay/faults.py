@@ -10,39 +10,67 @@ next ``times`` transform jobs whose name contains ``match`` go wrong:
 ``lost-event``       the job's last state change is not published
 ``duplicate-event``  it is published twice
 ``slow``             the job takes ``seconds`` (default 5) longer
+
+``{"request": [{"match": "Action=Publish.*word", "times": 3, "kind": "500"}]}`` does the same to requests to any service
+whose query or body fits the regular expression, decoded: ``500`` and ``429`` (throttled) answer with that, ``slow``
+after ``seconds``. A target that is not named keeps its faults.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
+from urllib.parse import unquote_plus
 
-KINDS = ("quota", "capacity", "internal", "model", "lost-event", "duplicate-event", "slow")
+KINDS = {
+    "transform": ("quota", "capacity", "internal", "model", "lost-event", "duplicate-event", "slow"),
+    "request": ("429", "500", "slow"),
+}
 
-_transform: list[dict[str, Any]] = []
+_faults: dict[str, list[dict[str, Any]]] = {target: [] for target in KINDS}
 _lock = threading.Lock()
 
 
 def replace(faults: dict[str, Any]) -> None:
-    """Forget all faults and take these.
+    """Forget all faults of these targets (of all, when none is named) and take these.
 
     Raises
     ------
     ValueError
         For a kind or a target that does not exist.
     """
-    unknown = set(faults) - {"transform"} or {f.get("kind") for f in faults.get("transform", [])} - set(KINDS)
+    unknown = [target for target in faults if target not in KINDS]
+    unknown += [f"{t}: {f.get('kind')}" for t in KINDS for f in faults.get(t, []) if f.get("kind") not in KINDS[t]]
     if unknown:
-        raise ValueError(f"unknown fault: {sorted(map(str, unknown))}; there are transform: {', '.join(KINDS)}")
+        known = "; ".join(f"{target}: {', '.join(kinds)}" for target, kinds in KINDS.items())
+        raise ValueError(f"unknown fault: {', '.join(map(str, unknown))}; there are {known}")
     with _lock:
-        _transform[:] = [{"match": "", "times": 1, **fault} for fault in faults.get("transform", [])]
+        for target in faults or KINDS:
+            _faults[target][:] = [{"match": "", "times": 1, "seconds": 5, **fault} for fault in faults.get(target, [])]
 
 
 def take(job_name: str, *kinds: str) -> dict[str, Any] | None:
     """The fault of one of these kinds that is to befall this job, used up."""
     with _lock:
-        for fault in _transform:
+        for fault in _faults["transform"]:
             if fault["kind"] in kinds and fault["times"] > 0 and fault["match"] in job_name:
+                fault["times"] -= 1
+                return fault
+    return None
+
+
+def any_for_requests() -> bool:
+    """Whether any request is to go wrong, so that it has to be looked at."""
+    return bool(_faults["request"])
+
+
+def take_request(query: bytes, body: bytes) -> dict[str, Any] | None:
+    """The fault that is to befall this request, used up."""
+    text = unquote_plus(f"{query.decode('latin-1')} {body.decode('utf-8', 'replace')}")
+    with _lock:
+        for fault in _faults["request"]:
+            if fault["times"] > 0 and re.search(fault["match"], text, re.DOTALL):
                 fault["times"] -= 1
                 return fault
     return None
