@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := pyproject.toml $(wildcard layers/*/requirements.txt) models/requirements.txt local/requirements.txt
-TEMPLATES := template.yaml models/template.yaml models/build.yaml functions/pipeline/template.yaml
+TEMPLATES := template.yaml models/template.yaml models/build.yaml $(wildcard functions/*/template.yaml)
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -45,7 +45,7 @@ lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine 
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy layers/watchfloor/watchfloor local models bench
-	@$(BIN)/mypy functions/pipeline
+	@for f in functions/*/; do $(BIN)/mypy $$f; done
 	@$(BIN)/cfn-lint $(TEMPLATES)
 	@for t in $(TEMPLATES); do SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint --template $$t; done
 	@$(BIN)/python -m local.asl statemachines/*.asl.yaml

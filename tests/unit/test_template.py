@@ -11,22 +11,47 @@ import yaml
 
 from tests.machines.stack import ROOT, Stack, machine, template
 
-PIPELINE = "functions/pipeline/template.yaml"
-TEMPLATES = ["template.yaml", "models/template.yaml", PIPELINE]
-STEMS = sorted(path.stem for path in (ROOT / "functions/pipeline").glob("*.py"))
-RESOURCES = template(PIPELINE)["Resources"]
+GROUPS = sorted(path.parent.name for path in ROOT.glob("functions/*/template.yaml"))
+TEMPLATES = ["template.yaml", "models/template.yaml", *(f"functions/{group}/template.yaml" for group in GROUPS)]
+# Who does not import the vendors' libraries is started faster without them.
+VENDORS = {
+    ("pipeline", "create_jira"),
+    ("pipeline", "create_case"),
+    ("triage", "search_stack_overflow"),
+    ("triage", "ask_model"),
+    ("triage", "send_slack"),
+    ("triage", "refresh_messages"),
+    ("triage", "receive_action"),
+}
 
 
-def resources(kind: str) -> dict[str, dict[str, Any]]:
-    """Logical id -> properties, as they stand in the template."""
-    plain = {key: value for key, value in RESOURCES.items() if not key.startswith("Fn::")}
+def resources(group: str, kind: str) -> dict[str, dict[str, Any]]:
+    """Logical id -> properties, as they stand in the group's template."""
+    found = template(f"functions/{group}/template.yaml")["Resources"]
+    plain = {key: value for key, value in found.items() if not key.startswith("Fn::")}
     return {key: value["Properties"] for key, value in plain.items() if value["Type"] == kind}
 
 
-FUNCTIONS = resources("AWS::Serverless::Function")
+def watched(group: str) -> list[str]:
+    """Functions that have their log group and their alarm."""
+    return template(f"functions/{group}/template.yaml")["Resources"]["Fn::ForEach::Watched"][1]
+
+
+def stems(group: str) -> list[str]:
+    return sorted(path.stem for path in (ROOT / f"functions/{group}").glob("*.py"))
+
+
+HANDLERS = [(group, stem) for group in GROUPS for stem in stems(group)]
+# Functions' names are told apart over all groups, so a Task's name says whose it is.
+FUNCTIONS = {
+    name: properties
+    for group in GROUPS
+    for name, properties in resources(group, "AWS::Serverless::Function").items()
+}
 MACHINES = {
     properties["DefinitionUri"].rpartition("/")[2].removesuffix(".asl.yaml"): properties
-    for properties in resources("AWS::Serverless::StateMachine").values()
+    for group in GROUPS
+    for properties in resources(group, "AWS::Serverless::StateMachine").values()
 }
 
 
@@ -62,34 +87,43 @@ def environment_read(path: Path) -> set[str]:
 # --- one stem for one thing
 
 
-@pytest.mark.parametrize("stem", STEMS)
-def test_handler_has_its_function_its_event_its_logs_and_its_alarm(stem):
-    assert FUNCTIONS[f"{camel(stem)}Function"]["Handler"] == f"{stem}.lambda_handler"
-    assert camel(stem) in RESOURCES["Fn::ForEach::Watched"][1]
-    json.loads((ROOT / f"events/pipeline/{stem}.json").read_text())
-    defined = ast.parse((ROOT / f"functions/pipeline/{stem}.py").read_text()).body
+def test_function_is_in_one_group_only():
+    names = [name for group in GROUPS for name in resources(group, "AWS::Serverless::Function")]
+    assert sorted(names) == sorted(FUNCTIONS)
+
+
+@pytest.mark.parametrize(("group", "stem"), HANDLERS)
+def test_handler_has_its_function_its_event_its_logs_and_its_alarm(group, stem):
+    assert resources(group, "AWS::Serverless::Function")[f"{camel(stem)}Function"]["Handler"] == (
+        f"{stem}.lambda_handler"
+    )
+    assert camel(stem) in watched(group)
+    json.loads((ROOT / f"events/{group}/{stem}.json").read_text())
+    defined = ast.parse((ROOT / f"functions/{group}/{stem}.py").read_text()).body
     assert "lambda_handler" in [node.name for node in defined if isinstance(node, ast.FunctionDef)]
 
 
-def test_function_has_its_handler_and_nothing_else_is_watched():
-    assert set(FUNCTIONS) == {f"{camel(stem)}Function" for stem in STEMS}
-    assert RESOURCES["Fn::ForEach::Watched"][1] == [name.removesuffix("Function") for name in FUNCTIONS]
-    assert {path.stem for path in (ROOT / "events/pipeline").glob("*.json")} == set(STEMS)
+@pytest.mark.parametrize("group", GROUPS)
+def test_function_has_its_handler_and_nothing_else_is_watched(group):
+    functions = resources(group, "AWS::Serverless::Function")
+    assert set(functions) == {f"{camel(stem)}Function" for stem in stems(group)}
+    assert watched(group) == [name.removesuffix("Function") for name in functions]
+    assert {path.stem for path in (ROOT / f"events/{group}").glob("*.json")} == set(stems(group))
 
 
-@pytest.mark.parametrize("stem", STEMS)
-def test_function_is_given_what_its_handler_reads(stem):
+@pytest.mark.parametrize(("group", "stem"), HANDLERS)
+def test_function_is_given_what_its_handler_reads(group, stem):
     given = FUNCTIONS[f"{camel(stem)}Function"]["Environment"]["Variables"]
-    read = environment_read(ROOT / f"functions/pipeline/{stem}.py")
+    read = environment_read(ROOT / f"functions/{group}/{stem}.py")
     # Lambda itself gives every function its region.
     assert set(given) == read - {"AWS_REGION"}
 
 
-@pytest.mark.parametrize("stem", STEMS)
-def test_vendors_libraries_are_where_a_handler_needs_them(stem):
+@pytest.mark.parametrize(("group", "stem"), HANDLERS)
+def test_vendors_libraries_are_where_a_handler_needs_them(group, stem):
     """The layer is large; who does not import it is started faster without."""
     layers = FUNCTIONS[f"{camel(stem)}Function"].get("Layers", [])
-    assert ({"Ref": "VendorsLayer"} in layers) == (stem in ("create_jira", "create_case"))
+    assert ({"Ref": "VendorsLayer"} in layers) == ((group, stem) in VENDORS)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -160,8 +194,9 @@ def test_task_is_bounded_and_retries_what_passes(name):
 
 @pytest.mark.parametrize("name", [name for name in TASKS if "FunctionName" in TASKS[name]["Parameters"]])
 def test_task_waits_as_long_as_its_function_may_take(name):
-    timeout = FUNCTIONS[f"{name}Function"].get("Timeout", template(PIPELINE)["Globals"]["Function"]["Timeout"])
-    assert TASKS[name]["TimeoutSeconds"] >= timeout
+    (group,) = (group for group in GROUPS if f"{name}Function" in resources(group, "AWS::Serverless::Function"))
+    usual = template(f"functions/{group}/template.yaml")["Globals"]["Function"]["Timeout"]
+    assert TASKS[name]["TimeoutSeconds"] >= FUNCTIONS[f"{name}Function"].get("Timeout", usual)
 
 
 @pytest.mark.parametrize("name", tasks(machine("alert_pipeline")["States"]))
