@@ -1,0 +1,162 @@
+"""A triage report as those who write messages read it.
+
+Report, besides `fingerprint` and `title` all optional: `count`, `first_seen`, `last_seen` (epoch seconds), `status`,
+`generation`, `log_group`, `log_stream`, `grouped_by` {rule, reason}, `error` {type, message, language, frames},
+`context` [line or {id, time, text, is_error}], `verdict`, `answer` {what_happened, likely_cause, next_steps, evidence
+[{line, quote}], side, links}, `evidence` [{kind, source, text, url}], `missing` [text or {what, why}], `limits`
+[text], `links` {report, logs, execution}.
+
+State: what of the report has changed (`count`, `first_seen`, `last_seen`, `status`), and `by`, `until` (epoch
+seconds), `note`, `into` (fingerprint) and `per_day` {date: count}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from watchfloor.foreign_text import one_line
+
+STACK_OVERFLOW, EARLIER = "stack_overflow", "earlier_incident"
+CAUSE_TITLES = {
+    "CONFIRMED": "Cause",
+    "LIKELY": "Likely cause",
+    "INCONCLUSIVE": "Possible cause",
+    "NO_ANSWER": "Cause unknown",
+}
+SIDES = {"application": "in the application", "infrastructure": "in the infrastructure"}
+LINKS = (("report", "Whole report"), ("logs", "Log"), ("execution", "Execution"))
+# Addresses of consoles are long.
+OUR_URL_CHARACTERS = 2_000
+
+
+def words(value: object) -> str:
+    """The text of something that is a text, or holds one."""
+    if isinstance(value, Mapping):
+        value = next((value[key] for key in ("text", "message", "title", "quote", "why") if value.get(key)), "")
+    return str(value or "").strip()
+
+
+@dataclass(frozen=True)
+class ReportView:
+    """A report and its state; all text in it is still foreign."""
+
+    data: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, report: Mapping[str, Any], state: Mapping[str, Any] | None) -> ReportView:
+        return cls({**report, **{key: value for key, value in (state or {}).items() if value is not None}})
+
+    @property
+    def fingerprint(self) -> str:
+        return one_line(self.data.get("fingerprint"), 64)
+
+    @property
+    def title(self) -> str:
+        error = self.error
+        named = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
+        return one_line(self.data.get("title") or named or self.fingerprint, 200)
+
+    @property
+    def status(self) -> str:
+        return str(self.data.get("status") or "open").lower()
+
+    @property
+    def verdict(self) -> str:
+        verdict = str(self.data.get("verdict") or "NO_ANSWER")
+        return verdict if verdict in CAUSE_TITLES else "NO_ANSWER"
+
+    @property
+    def error(self) -> Mapping[str, Any]:
+        return self.data.get("error") or {}
+
+    @property
+    def answer(self) -> Mapping[str, Any]:
+        return self.data.get("answer") or {}
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        return self.data.get("links") or {}
+
+    @property
+    def cause(self) -> str:
+        return words(self.answer.get("likely_cause"))
+
+    @property
+    def steps(self) -> list[str]:
+        steps = self.answer.get("next_steps") or []
+        return [text for step in ([steps] if isinstance(steps, str) else steps) if (text := words(step))]
+
+    @property
+    def quotes(self) -> list[tuple[str, str]]:
+        """What the answer is founded on: id of the line, and what it says."""
+        rows = self.answer.get("evidence") or []
+        return [
+            (str(row.get("line") or ""), words(row.get("quote") or row)) if isinstance(row, Mapping) else ("", str(row))
+            for row in rows
+        ]
+
+    @property
+    def frames(self) -> list[str]:
+        """Own frames first, then the others, as they stand in the trace."""
+        frames = [frame for frame in self.error.get("frames") or [] if isinstance(frame, Mapping)]
+        ordered = [f for f in frames if f.get("in_app")] + [f for f in frames if not f.get("in_app")]
+        return [_frame(frame) for frame in ordered]
+
+    def context(self, lines: int) -> list[str]:
+        """So many log lines around the error, each with its id where the answer may cite it."""
+        rows = [row if isinstance(row, Mapping) else {"text": row} for row in self.data.get("context") or []]
+        at = next((number for number, row in enumerate(rows) if row.get("is_error")), len(rows) // 2)
+        start = max(0, min(at - lines // 2, len(rows) - lines))
+        return [
+            ("▶ " if row.get("is_error") else "  ") + (f"{row['id']} " if row.get("id") else "") + words(row)
+            for row in rows[start : start + lines]
+        ]
+
+    def evidence(self, *kinds: str) -> list[Mapping[str, Any]]:
+        rows = [row for row in self.data.get("evidence") or [] if isinstance(row, Mapping)]
+        return [row for row in rows if row.get("kind") in kinds]
+
+    @property
+    def facts(self) -> list[Mapping[str, Any]]:
+        """Evidence of any other kind: deployments, alarms, configuration, other logs."""
+        rows = [row for row in self.data.get("evidence") or [] if isinstance(row, Mapping)]
+        return [row for row in rows if row.get("kind") not in (STACK_OVERFLOW, EARLIER)]
+
+    @property
+    def missing(self) -> list[str]:
+        return [_missing(row) for row in self.data.get("missing") or []]
+
+    @property
+    def limits(self) -> list[str]:
+        return [words(row) for row in self.data.get("limits") or []]
+
+    @property
+    def grouping(self) -> str:
+        grouped = self.data.get("grouped_by") or {}
+        if not isinstance(grouped, Mapping):
+            return str(grouped)
+        return ": ".join(str(grouped[key]) for key in ("rule", "reason") if grouped.get(key))
+
+    @property
+    def count(self) -> int:
+        return int(self.data.get("count") or 1)
+
+    @property
+    def place(self) -> list[str]:
+        error = self.error
+        return [str(value) for value in (self.data.get("log_group"), error.get("language")) if value]
+
+
+def _missing(row: object) -> str:
+    if isinstance(row, Mapping) and row.get("what"):
+        return ": ".join(str(row[key]) for key in ("what", "why") if row.get(key))
+    return words(row)
+
+
+def _frame(frame: Mapping[str, Any]) -> str:
+    where = str(frame.get("file") or frame.get("module") or "?")
+    line = f":{frame['line']}" if frame.get("line") else ""
+    function = f" in {frame['function']}" if frame.get("function") else ""
+    return f"{where}{line}{function}"
