@@ -1,7 +1,8 @@
-"""Takes permissions away from the deployed roles, one at a time, and sees the pipeline fail without each.
+"""Takes permissions away from the deployed roles, one at a time, and sees the application fail without each.
 
     python -m tests.permissions                       every statement of every role
     python -m tests.permissions --parts               also every action and every resource of a statement by itself
+    python -m tests.permissions --stack Pipeline      the roles of one child stack only
     python -m tests.permissions --function FinishRun  one role only
     python -m tests.permissions --sample 6 --seed x   some of them
 
@@ -43,8 +44,8 @@ def _jobs_of(role: str, model: str) -> list[tuple[str, str, tuple[Scenario, ...]
     ]
 
 
-# Which scenario misses what: role, action, scenarios; the first line that fits counts.
-MISSED_BY: list[tuple[str, str, tuple[Scenario, ...]]] = [
+# Role, action, scenarios; the first line that fits counts.
+_PIPELINE: list[tuple[str, str, tuple[Scenario, ...]]] = [
     ("ClaimRun", "states:*", (scenarios.taken_over,)),
     ("ClaimRun", "*", (scenarios.whole_run, scenarios.taken_over)),
     *_jobs_of("CreateTechnique", "technique"),
@@ -67,8 +68,11 @@ MISSED_BY: list[tuple[str, str, tuple[Scenario, ...]]] = [
     ("*", "*", (scenarios.whole_run,)),
 ]
 
+# Which scenario misses what, by child stack of the template.
+MISSED_BY = {"Models": _PIPELINE, "Pipeline": _PIPELINE}
+
 # What cannot be missed on the local cloud, or at all: role, action, resource, reason.
-EXEMPT = [
+_PIPELINE_EXEMPT = [
     ("Model", "logs:*", "*", "the local cloud writes the container's log in SageMaker's own name"),
     ("Model", "ecr:*", "*", "no image is pulled: the model server runs as a process"),
     ("Model", "cloudwatch:*", "*", "SageMaker's own metrics of a container are not made here"),
@@ -77,12 +81,16 @@ EXEMPT = [
     ("AlertPipeline", "states:StopExecution", "*", "the local cloud ends a child execution without asking"),
     ("AlertPipeline", "lambda:*", "*-ReportFailure*", "the rule on the execution's status reports a failure too"),
 ]
+EXEMPT = {"Models": _PIPELINE_EXEMPT, "Pipeline": _PIPELINE_EXEMPT}
+# What a stack's scenarios find ready.
+PREPARED = [scenarios.prepare]
 
 
 @dataclass(frozen=True)
 class Permission:
     """A statement of a role's inline policy, or a single action or resource of it."""
 
+    stack: str
     role: str
     role_name: str
     policy: str
@@ -110,8 +118,9 @@ class Permission:
     @property
     def exempt(self) -> str:
         """Why nobody can miss it here, or nothing."""
+        exempt = EXEMPT.get(self.stack, [])
         reasons = [
-            next((why for *pattern, why in EXEMPT if all(map(fnmatchcase, (self.role, action, resource), pattern))), "")
+            next((why for *pattern, why in exempt if all(map(fnmatchcase, (self.role, action, resource), pattern))), "")
             for action in self.actions
             for resource in self.resources
         ]
@@ -120,9 +129,10 @@ class Permission:
     @property
     def scenarios(self) -> list[Scenario]:
         found: dict[Scenario, None] = {}
+        missed_by = MISSED_BY[self.stack]
         for action in self.actions:
             found |= dict.fromkeys(
-                next(some for role, act, some in MISSED_BY if fnmatchcase(self.role, role) and fnmatchcase(action, act))
+                next(some for role, act, some in missed_by if fnmatchcase(self.role, role) and fnmatchcase(action, act))
             )
         return list(found)
 
@@ -159,7 +169,8 @@ def deployed(say: Callable[[str], None] = lambda text: None) -> Iterator[Floor]:
         with patch.dict(os.environ, SETTINGS):
             parameters = {"ChunkSize": str(scenarios.CHUNK_SIZE)}
             floor = Floor(stack.enter_context(sandbox.fresh(parameters, say, log=log)))
-        scenarios.prepare(floor)
+        for prepare in PREPARED:
+            prepare(floor)
         yield floor
 
 
@@ -167,9 +178,11 @@ def permissions(floor: Floor, parts: bool = False) -> list[Permission]:
     """All that the roles' inline policies grant, in the roles' order of name."""
     found = []
     for role, role_name in sorted(floor.roles.items()):
+        if floor.stack_of[role] not in MISSED_BY:
+            continue
         for policy in sorted(floor.iam.list_role_policies(RoleName=role_name)["PolicyNames"]):
             for index, statement in enumerate(_document(floor, role_name, policy)["Statement"]):
-                whole = Permission(role, role_name, policy, index, json.dumps(statement))
+                whole = Permission(floor.stack_of[role], role, role_name, policy, index, json.dumps(statement))
                 found.append(whole)
                 if parts and len(whole.actions) > 1:
                     found += [replace(whole, action=action) for action in whole.actions]
@@ -267,14 +280,19 @@ def table(outcomes: list[Outcome], exempt: list[Permission], names: Mapping[str,
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.permissions", description=__doc__.partition("\n")[0])
     parser.add_argument("--function", default="*", help="only this role, by its logical id without Function or Role")
+    parser.add_argument("--stack", default="*", help=f"only the roles of this child stack: {', '.join(MISSED_BY)}")
     parser.add_argument("--parts", action="store_true", help="also actions and resources of a statement by themselves")
     parser.add_argument("--sample", type=int, help="only so many")
     parser.add_argument("--seed", default="1", help="which ones these are")
     options = parser.parse_args(arguments)
     with deployed(_say) as floor:
-        found = [each for each in permissions(floor, options.parts) if fnmatchcase(each.role, options.function)]
+        found = [
+            each
+            for each in permissions(floor, options.parts)
+            if fnmatchcase(each.role, options.function) and fnmatchcase(each.stack, options.stack)
+        ]
         if not found:
-            parser.error(f"no role {options.function}; there are {', '.join(sorted(floor.roles))}")
+            parser.error(f"no role {options.function} in {options.stack}; there are {', '.join(sorted(floor.roles))}")
         taken = [permission for permission in found if not permission.exempt]
         if options.sample:
             taken = sample(taken, options.sample, options.seed)

@@ -59,13 +59,17 @@ class Floor:
         self.functions: dict[str, str] = {}
         self.roles: dict[str, str] = {}
         self.names: dict[str, str] = {}
-        stacks = [STACK]
+        # Which child stack of the template a function or a role is of.
+        self.stack_of: dict[str, str] = {}
+        stacks = [(STACK, "")]
         while stacks:
-            for resource in cloudformation.describe_stack_resources(StackName=stacks.pop())["StackResources"]:
+            stack, of = stacks.pop()
+            for resource in cloudformation.describe_stack_resources(StackName=stack)["StackResources"]:
                 name, physical = resource["LogicalResourceId"], resource["PhysicalResourceId"]
                 kind = resource["ResourceType"].removeprefix("AWS::")
+                self.stack_of[name.removesuffix("Role").removesuffix("Function")] = of
                 if kind == "CloudFormation::Stack":
-                    stacks.append(physical)
+                    stacks.append((physical, name))
                 elif kind == "Lambda::Function":
                     self.functions[name.removesuffix("Function")] = physical
                 elif kind == "IAM::Role":
