@@ -151,7 +151,7 @@ def _run(args: argparse.Namespace) -> int:
         check_file(path)
     stream = check_stream(args.stream) if args.stream else None
     console, folder, done = error_console(), args.out or LAST_RUN, []
-    with _deployed(_parameters(args), console) as deployment:
+    with sandbox.at_hand(_parameters(args), console.print) as deployment:
         try:
             for path in args.files:
                 done.append(run_file(deployment, path, console, stream=stream))
@@ -262,7 +262,7 @@ def _demo(args: argparse.Namespace) -> int:
         console.print(
             f"{DEMO_ALERTS:,} simulated alerts of three attackers among a company's noise: {path}", highlight=False
         )
-    with _deployed({}, console) as deployment:
+    with sandbox.at_hand({}, console.print) as deployment:
         run = run_file(deployment, path, console)
         collect(deployment, run, LAST_RUN)
         is_kept = deployment.is_kept
@@ -271,18 +271,6 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 # --- helpers ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _deployed(parameters: dict[str, str], console: Console) -> Iterator[Deployment]:
-    """The application: on the kept cloud where there is one, else on a fresh one."""
-    running = sandbox.kept()
-    if running:
-        console.print(f"using the local cloud at {running.endpoint_url}", highlight=False)
-        yield sandbox.deployment_of(running, parameters, console.print)
-    else:
-        with sandbox.fresh(parameters, console.print) as deployment:
-            yield deployment
 
 
 def _campaigns(stack: str | None) -> list[dict[str, Any]]:

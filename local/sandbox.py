@@ -161,6 +161,18 @@ def fresh(
         yield Deployment(cloud, outputs)
 
 
+@contextmanager
+def at_hand(parameters: Mapping[str, str], say: Callable[[str], None]) -> Iterator[Deployment]:
+    """The application on the cloud that `watchfloor up` keeps where there is one, else on a fresh one."""
+    running = kept()
+    if running:
+        say(f"using the local cloud at {running.endpoint_url}")
+        yield deployment_of(running, parameters, say)
+    else:
+        with fresh(parameters, say) as deployment:
+            yield deployment
+
+
 def keep(deployment: Deployment, parameters: Mapping[str, str]) -> None:
     """Write down the cloud of this process for other commands."""
     WORK.mkdir(exist_ok=True)
