@@ -27,3 +27,11 @@ class ModelError(WatchfloorError):
 
 class ConflictError(WatchfloorError):
     """Somebody else changed the same thing first."""
+
+
+class NotFoundError(WatchfloorError):
+    """What was to be worked on is not there."""
+
+
+class DeadlineError(WatchfloorError):
+    """There was not time enough."""
