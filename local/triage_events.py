@@ -75,7 +75,7 @@ def batch_of(event: dict[str, Any]) -> dict[str, Any]:
     try:
         batch = json.loads(gzip.decompress(base64.b64decode(event["awslogs"]["data"])))
         if not isinstance(batch["logEvents"], list):
-            raise TypeError("logEvents is no list")  # noqa: TRY301 - the one way out
+            raise TypeError("logEvents is no list")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(
             f"this is no subscription event: {error}", 'It looks like {"awslogs": {"data": base64 of gzip of JSON}}.'
