@@ -162,18 +162,17 @@ class ScriptRun:
 
         A dry run waits for nothing, because nothing will happen: it answers None at once.
         """
-        until = time.monotonic() + seconds
-        while not self.dry_run:
+        waits = 0 if self.dry_run else 1 + int(seconds / every_seconds)
+        for number in range(waits):
+            if number:
+                time.sleep(every_seconds)
             self._check_time()
             answer = check()
             if answer is not None and answer is not False:
                 return answer
-            if time.monotonic() + every_seconds > until:
-                return None
-            time.sleep(every_seconds)
         return None
 
-    # --- what Writer and the guard need
+    # --- what the writer and the guard need
 
     def _call_aws(self, client: Any, service: str, method: str, answer: Any, parameters: dict[str, Any]) -> Any:
         operation = client.meta.method_to_api_mapping[method]
@@ -332,7 +331,7 @@ class Script(Generic[P]):
         self, event: Any, request: Request[P] | None, mask: Mask, context: LambdaContext
     ) -> tuple[ScriptAudit, dict[str, str]]:
         audit = ScriptAudit(
-            table(self._environment["AUDIT_TABLE"]), int(self._environment.get("AUDIT_RETENTION_DAYS", "365"))
+            _table(self._environment["AUDIT_TABLE"]), int(self._environment.get("AUDIT_RETENTION_DAYS", "365"))
         )
         said = event if isinstance(event, dict) else {}
         key = audit.start(
@@ -387,7 +386,7 @@ class Script(Generic[P]):
                 f"{self.name} can do harm and runs only with an approval: `watchfloor script run {self.name}` asks for"
                 ' one, as does an execution of the state machine script-approval; {"dry_run": true} shows the plan'
             )
-        approvals = ApprovalTable(table(self._environment["APPROVAL_TABLE"]))
+        approvals = ApprovalTable(_table(self._environment["APPROVAL_TABLE"]))
         return approvals.use(request.approval_id, self.name, request.digest)
 
     def _told(self, answer: Answer, context: LambdaContext) -> None:
@@ -426,6 +425,7 @@ def _told_error(error: BaseException, services: Mapping[str, str]) -> BaseExcept
 # --- AWS ------------------------------------------------------------------------------------------------------------
 
 _current: ScriptRun | None = None
+_table = cache(table)
 
 
 @contextmanager
