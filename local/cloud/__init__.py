@@ -183,6 +183,18 @@ class LocalCloud:
         with _direct.open(request, timeout=10):
             pass
 
+    def calls(self) -> list[dict[str, Any]]:
+        """The last requests: who made them, the IAM action, the resource, and whether it was allowed."""
+        return self._recorded("calls")
+
+    def state(self) -> dict[str, str]:
+        """A digest of every resource by `service/kind/name`."""
+        return self._recorded("state")
+
+    def _recorded(self, what: str) -> Any:
+        with _direct.open(f"{self.endpoint_url}/_watchfloor/{what}", timeout=60) as answer:
+            return json.load(answer)[what]
+
     def _server_environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment.pop("PYTHONSTARTUP", None)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from local.cloud.overlay import faults
+from local.cloud.overlay import faults, records
 
 PREFIX = "/_watchfloor/"
 
@@ -27,8 +27,13 @@ def wrap(application: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _handle(scope: dict[str, Any], receive: Callable[..., Any]) -> tuple[int, dict[str, Any]]:
-    if scope["path"] != PREFIX + "faults" or scope["method"] != "POST":
-        return 404, {"error": "there is only POST /_watchfloor/faults"}
+    asked = f"{scope['method']} {scope['path'].removeprefix(PREFIX)}"
+    if asked == "GET calls":
+        return 200, {"calls": records.calls()}
+    if asked == "GET state":
+        return 200, {"state": await asyncio.to_thread(records.state)}
+    if asked != "POST faults":
+        return 404, {"error": f"there are only POST {PREFIX}faults, GET {PREFIX}calls and GET {PREFIX}state"}
     try:
         faults.replace(json.loads(await _body(receive)))
     except ValueError as error:

@@ -13,7 +13,8 @@ next ``times`` transform jobs whose name contains ``match`` go wrong:
 
 ``{"request": [{"match": "Action=Publish.*word", "times": 3, "kind": "500"}]}`` does the same to requests to any service
 whose query or body fits the regular expression, decoded: ``500`` and ``429`` (throttled) answer with that, ``slow``
-after ``seconds``. A target that is not named keeps its faults.
+after ``seconds``. With ``{"task": [{"match": "web", "times": 3, "kind": "stops"}]}`` tasks of ECS services whose name
+contains ``match`` stop soon after their start. A target that is not named keeps its faults.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from urllib.parse import unquote_plus
 KINDS = {
     "transform": ("quota", "capacity", "internal", "model", "lost-event", "duplicate-event", "slow"),
     "request": ("429", "500", "slow"),
+    "task": ("stops",),
 }
 
 _faults: dict[str, list[dict[str, Any]]] = {target: [] for target in KINDS}
@@ -52,9 +54,18 @@ def replace(faults: dict[str, Any]) -> None:
 
 def take(job_name: str, *kinds: str) -> dict[str, Any] | None:
     """The fault of one of these kinds that is to befall this job, used up."""
+    return _take("transform", job_name, kinds)
+
+
+def take_task(service: str) -> dict[str, Any] | None:
+    """The fault that is to befall a task of this ECS service, used up."""
+    return _take("task", service, KINDS["task"])
+
+
+def _take(target: str, name: str, kinds: tuple[str, ...]) -> dict[str, Any] | None:
     with _lock:
-        for fault in _faults["transform"]:
-            if fault["kind"] in kinds and fault["times"] > 0 and fault["match"] in job_name:
+        for fault in _faults[target]:
+            if fault["kind"] in kinds and fault["times"] > 0 and fault["match"] in name:
                 fault["times"] -= 1
                 return fault
     return None

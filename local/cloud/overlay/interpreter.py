@@ -70,6 +70,10 @@ class Scope:
         if self._leave:
             self._leave()
 
+    @property
+    def cancelled(self) -> bool:
+        return self._event.is_set()
+
     def check(self) -> None:
         if self._event.is_set():
             raise _Cancelled
@@ -112,6 +116,8 @@ class _Frame:
         self.scope = scope
         self.context = context
         self.last_event = 0
+        # What a redriven execution did before, as far as it is not done again.
+        self.earlier: list[dict[str, Any]] = []
 
     def branch(self, scope: Scope, **context: Any) -> _Frame:
         inner = _Frame(self.execution, scope, {**self.context, **context})
@@ -137,10 +143,11 @@ class _Frame:
 
     def walk(self, machine: dict[str, Any], data: Any) -> Any:
         """Run the states of a machine and return the output of the last."""
-        name = machine["StartAt"]
+        name, data, self.earlier = _left_off(machine, data, self.earlier)
         while name:
             self.scope.check()
             data, name = self._state(name, machine["States"][name], data)
+            self.earlier = []
         return data
 
     def _state(self, name: str, state: dict[str, Any], data: Any) -> tuple[Any, str | None]:
@@ -210,7 +217,7 @@ class _Frame:
         self.record(call.event("Started"), *([call.details("Started")] if call.integration else []), **call.named())
         deadline = time.monotonic() + timeout if timeout else None
         try:
-            result = self._within(deadline, call.run)
+            result = self._within(deadline, call.run, call.follow.stop if call.follow else None)
             if call.submits:
                 self.record(
                     "TaskSubmitted", "taskSubmittedEventDetails", **call.named(), output=data_flow.dumps(result)
@@ -228,8 +235,10 @@ class _Frame:
         self.record(call.event("Succeeded"), call.details("Succeeded"), **call.named(), output=output)
         return result
 
-    def _within(self, deadline: float | None, call: Callable[[], Any]) -> Any:
-        """Run a call, and leave it behind when the time is up or the execution ends."""
+    def _within(
+        self, deadline: float | None, call: Callable[[], Any], undo: Callable[[Any], None] | None = None
+    ) -> Any:
+        """Run a call, and leave it behind when the time is up or the execution ends; then undo what it started."""
         outcome: dict[str, Any] = {}
         finished = threading.Event()
 
@@ -240,10 +249,14 @@ class _Frame:
                 outcome["error"] = error
             finally:
                 finished.set()
+            if undo and "result" in outcome and self.scope.cancelled:
+                undo(outcome["result"])
 
         threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
         with self.scope.on_cancel(finished.set):
             in_time = finished.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        if undo and "result" in outcome and self.scope.cancelled:
+            undo(outcome["result"])
         self.scope.check()
         if not in_time:
             raise _ExecutionError("States.Timeout", "")
@@ -276,10 +289,16 @@ class _Frame:
     def _parallel(self, state: dict[str, Any], chosen: Any) -> Any:
         data = self._fill(state, "Parameters", chosen)
         branches = state["Branches"]
+        # A retry runs all of them again, a redrive those that did not succeed.
+        earlier, self.earlier = self.earlier, []
         self.record("ParallelStateStarted")
-        results = self._side_by_side(
-            len(branches), 0, lambda index, scope: self.branch(scope).walk(branches[index], data), "Parallel"
-        )
+
+        def walk(index: int, scope: Scope) -> Any:
+            frame = self.branch(scope)
+            frame.earlier = earlier
+            return frame.walk(branches[index], data)
+
+        results = self._side_by_side(len(branches), 0, walk, "Parallel")
         self.record("ParallelStateSucceeded")
         return results
 
@@ -374,8 +393,8 @@ class _Frame:
         self.scope.sleep(seconds * stepfunctions._SFN_WAIT_SCALE)
 
 
-def run(execution_arn: str) -> None:
-    """Run an execution to its end, in the calling thread."""
+def run(execution_arn: str, earlier: list[dict[str, Any]] | None = None) -> None:
+    """Run an execution to its end, in the calling thread; one that is redriven goes on where `earlier` ends."""
     execution = stepfunctions._executions[execution_arn]
     scope = _scopes[execution_arn] = Scope()
     # Whoever stops the execution from now on finds its scope.
@@ -392,7 +411,7 @@ def run(execution_arn: str) -> None:
             "Name": execution["name"],
             "RoleArn": machine["roleArn"],
             "StartTime": execution["startDate"],
-            "RedriveCount": 0,
+            "RedriveCount": execution.get("redriveCount", 0),
         },
         "StateMachine": {"Id": execution["stateMachineArn"], "Name": machine["name"]},
     }
@@ -405,8 +424,9 @@ def run(execution_arn: str) -> None:
         timer.daemon = True
         timer.start()
     try:
-        output = _Frame(execution, scope, context).walk(definition, data)
-        text = data_flow.dumps(output)
+        frame = _Frame(execution, scope, context)
+        frame.earlier, frame.last_event = earlier or [], len(earlier or [])
+        text = data_flow.dumps(frame.walk(definition, data))
         _end(execution, "SUCCEEDED", "ExecutionSucceeded", "executionSucceededEventDetails", {"output": text}, text)
     except _ExecutionError as error:
         fail(execution, error.error, error.cause)
@@ -426,6 +446,23 @@ def run(execution_arn: str) -> None:
             timer.cancel()
         scope.cancel()
         _scopes.pop(execution_arn, None)
+
+
+def _left_off(
+    machine: dict[str, Any], data: Any, earlier: list[dict[str, Any]]
+) -> tuple[str | None, Any, list[dict[str, Any]]]:
+    """Where a machine or branch is to start: the state with its input and what was done in it; no state where all is
+    done, with the output."""
+    name, since = machine["StartAt"], 0
+    for index, event in enumerate(earlier):
+        entered, left = event.get("stateEnteredEventDetails", {}), event.get("stateExitedEventDetails", {})
+        if entered.get("name") in machine["States"]:
+            name, data, since = entered["name"], json.loads(entered["input"]), index + 1
+        elif left.get("name") in machine["States"]:
+            state = machine["States"][left["name"]]
+            if state.get("End") or state["Type"] == "Succeed":
+                return None, json.loads(left["output"]), []
+    return name, data, earlier[since:]
 
 
 def fail(execution: dict[str, Any], error: str, cause: str) -> None:

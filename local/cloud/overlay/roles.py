@@ -37,6 +37,14 @@ def denied(role_arn: str, action: str, resource_arn: str, **context: Any) -> str
     return f"User: {principal} is not authorized to perform: {action} on resource: {resource_arn} {because}"
 
 
+def caller_denied(action: str, resource_arn: str, **context: Any) -> str | None:
+    """Why whoever made the request being served may not do this as well, or ``None`` when they may."""
+    caller = iam_evaluator.caller_arn()
+    if ":assumed-role/" not in caller:
+        return None
+    return denied(f"role/{caller.split('/')[1]}", action, resource_arn, **context)
+
+
 def client(role_arn: str, service: str, endpoint_url: str) -> Any:
     """A boto3 client of this cloud that has the role's permissions and no other."""
     import boto3
