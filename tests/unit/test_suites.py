@@ -1,0 +1,122 @@
+"""Suites of requests: what one may say, and that nothing in it leads elsewhere."""
+
+import json
+
+import pytest
+
+from watchfloor.errors import InvalidInputError
+from watchfloor.suites import captured, filled, read_suite, secret_value, step_body, step_headers, step_url
+
+SUITE = b"""
+base_url: https://users.example.com/api
+variables: {tenant: blue, size: 3}
+secrets: {token: {secret: watchfloor/tests/users, key: token}}
+headers: {Authorization: 'Bearer ${token}'}
+requests:
+  - name: log in
+    method: POST
+    path: /sessions
+    json: {tenant: '${tenant}', size: '${size}', note: 'for ${tenant}'}
+    expect: {status: 201, max_ms: 800, json: [{path: $.id, exists: true}]}
+    capture: {session: $.id}
+  - name: who am I
+    path: /sessions/${session}
+    query: {tenant: '${tenant}', n: 1}
+"""
+
+
+def suite(**changes: object):
+    document = {"base_url": "https://a.example", "requests": [{"name": "one"}]} | changes
+    return read_suite(json.dumps(document).encode(), "s")
+
+
+def test_a_suite_is_read_and_filled():
+    read = read_suite(SUITE, "users/regression.yaml")
+    login, who = read.requests
+    values = {"tenant": "blue", "size": 3, "token": "t0p", "session": "a/../b?c=d"}
+    assert login.writes
+    assert not who.writes
+    assert step_headers(read, login, values) == {"Content-Type": "application/json", "Authorization": "Bearer t0p"}
+    assert json.loads(step_body(login, values) or b"") == {"tenant": "blue", "size": 3, "note": "for blue"}
+    # What an answer held cannot bend the next request's address.
+    assert step_url(read, who, values) == ("https://users.example.com/api/sessions/a%2F..%2Fb%3Fc%3Dd?tenant=blue&n=1")
+    assert step_body(who, values) is None
+
+
+def test_captures_take_plain_values_and_name_what_is_not_there():
+    login = read_suite(SUITE, "s").requests[0]
+    assert captured(login, '{"id": 7}') == ({"session": 7}, [])
+    for body in ('{"id": null}', '{"id": {"a": 1}}', "{}", json.dumps({"id": "x" * 5_000})):
+        assert captured(login, body)[1][0].startswith("session cannot be captured: $.id is ")
+    assert "no JSON" in captured(login, "<html>")[1][0]
+
+
+def test_secret_value_by_key_or_whole():
+    reference = read_suite(SUITE, "s").secrets["token"]
+    assert secret_value(reference, '{"token": "t0p", "other": 1}') == "t0p"
+    assert secret_value(reference.model_copy(update={"key": None}), "plain") == "plain"
+    for text in ("plain", '{"no": 1}', "[1]"):
+        with pytest.raises(InvalidInputError, match="holds no JSON object with token") as caught:
+            secret_value(reference, text)
+        assert text not in str(caught.value) or text == "[1]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"requests": []}, "at least 1"),
+        ({"requests": [{"name": "a"}] * 2}, "two requests have one name"),
+        ({"requests": [{"name": str(n)} for n in range(51)]}, "at most 50"),
+        ({"requests": [{"name": "a", "path": "/${later}"}]}, "later is not known"),
+        ({"requests": [{"name": "a", "json": {"x": ["${later}"]}}]}, "later is not known"),
+        ({"requests": [{"name": "a", "capture": {"t": "$.x"}}], "secrets": {"t": {"secret": "s"}}}, "secret's name"),
+        ({"requests": [{"name": "a", "path": "@evil.example/"}]}, "begins with /"),
+        ({"requests": [{"name": "a", "json": 1, "body": "b"}]}, "not both"),
+        ({"requests": [{"name": "a", "method": "TRACE"}]}, "method"),
+        ({"requests": [{"name": "a", "expect": {"stauts": 200}}]}, "stauts"),
+        ({"base_url": "ftp://a.example"}, "base_url"),
+        ({"base_url": "https://a.example?x=1"}, "base_url"),
+        ({"base_url": "https://${host}", "variables": {"host": "a"}}, "no references"),
+        ({"variables": {"a": 1}, "secrets": {"a": {"secret": "s"}}}, "a variable and a secret"),
+        ({"secrets": {"a": {"value": "s3cret"}}}, "secret"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_suite_that_is_wrong_says_where(changes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        suite(**changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"just text",
+        b"- a\n- b",
+        b"base_url: [",
+        b"a: &a [1]\nb: *a\n",
+        b"a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n",
+        b"!!python/object/apply:os.system ['true']",
+        b"\xff\xfe\x00",
+        b"[" * 50_000,
+        b"x" * 300_000,
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused(text):
+    with pytest.raises(InvalidInputError):
+        read_suite(text, "s")
+
+
+def test_a_value_leads_to_no_other_site():
+    read = suite(variables={"p": ".evil.example/"}, requests=[{"name": "a", "path": "${p}"}])
+    with pytest.raises(InvalidInputError, match="leads away"):
+        step_url(read, read.requests[0], {"p": ".evil.example/"})
+
+
+def test_filled_keeps_types_and_is_bounded():
+    assert filled({"a": ["${n}", "n=${n}"]}, {"n": 1.5}) == {"a": [1.5, "n=1.5"]}
+    deep: object = "${n}"
+    for _ in range(40):
+        deep = [deep]
+    with pytest.raises(InvalidInputError, match="too deeply"):
+        filled(deep, {"n": 1})
