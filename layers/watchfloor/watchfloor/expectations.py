@@ -59,18 +59,15 @@ def path_steps(path: str) -> list[str | int]:
 def value_at(document: Any, path: str) -> Any:
     """The value at a path, MISSING where there is none."""
     for step in path_steps(path):
-        if (
-            isinstance(step, str)
-            and isinstance(document, dict)
-            and step in document
-            or isinstance(step, int)
-            and isinstance(document, list)
-            and -len(document) <= step < len(document)
-        ):
-            document = document[step]
-        else:
-            return MISSING
+        document = _inside(document, step)
     return document
+
+
+def _inside(document: Any, step: str | int) -> Any:
+    if isinstance(step, str):
+        return document.get(step, MISSING) if isinstance(document, dict) else MISSING
+    fits = isinstance(document, list) and -len(document) <= step < len(document)
+    return document[step] if fits else MISSING
 
 
 def _path(text: str) -> str:
