@@ -13,6 +13,8 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, I
 from watchfloor.errors import AccessDeniedError, TransientError
 
 _CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
+# For what can be done without.
+_BRIEF = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "max_attempts": 2})
 _PASSING = {
     "InternalError",
     "InternalFailure",
@@ -30,9 +32,9 @@ _PASSING = {
 _DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "KMSAccessDeniedException", "403"}
 
 
-def client(service: str) -> Any:
-    """A boto3 client with time limits and standard retries."""
-    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+def client(service: str, *, brief: bool = False) -> Any:
+    """A boto3 client with time limits and standard retries; `brief` ones give up after some seconds."""
+    return boto3.client(service, config=_BRIEF if brief else _CONFIG)  # type: ignore[call-overload]
 
 
 def table(name: str) -> Any:

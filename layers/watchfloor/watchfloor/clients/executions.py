@@ -40,6 +40,17 @@ class Executions:
                 time.sleep(wait_seconds)
         return False
 
+    def start(self, machine_arn: str, name: str, execution_input: dict[str, Any]) -> None:
+        """Start an execution, unless there is (or was, within 90 days) one of this name."""
+        try:
+            with passing_errors():
+                self._sfn.start_execution(
+                    stateMachineArn=machine_arn, name=name, input=orjson.dumps(execution_input).decode()
+                )
+        except ClientError as error:
+            if error_code(error) != "ExecutionAlreadyExists":
+                raise
+
     def describe(self, execution_arn: str) -> dict[str, Any]:
         with passing_errors():
             return self._sfn.describe_execution(executionArn=execution_arn)
