@@ -61,7 +61,7 @@ def demo(console: Console, run: Run, folder: Path, *, is_kept: bool, seconds: fl
         )
     )
     console.print(_times(run))
-    console.print(Rule(say(f"files in {_short(folder)}"), align="left"))
+    console.print(Rule(say(f"files in {short(folder)}"), align="left"))
     console.print(_files(folder))
     console.print(Rule(Text("how to go on"), align="left"))
     console.print(_next_steps(run, is_kept))
@@ -94,7 +94,7 @@ def runs(console: Console, done: list[Run], folder: Path | None) -> None:
     for problem in _problems(done):
         console.print(problem)
     if folder:
-        console.print(say(f"The last run's output is in {_short(folder)}"))
+        console.print(say(f"The last run's output is in {short(folder)}"))
 
 
 def campaign_list(console: Console, campaigns: list[dict[str, Any]]) -> None:
@@ -130,7 +130,7 @@ def campaign(console: Console, found: dict[str, Any]) -> None:
     console.print(
         say(
             f"{found['campaign_id']} · {found['status']} · score {found['score']:.1f} · {found['alert_count']:,} alerts in "
-            f"{found['cluster_count']} clusters · {_when(frame['start_time'])} to {_when(frame['end_time'])}"
+            f"{found['cluster_count']} clusters · {when(frame['start_time'])} to {when(frame['end_time'])}"
         )
     )
     if found.get("merged_into"):
@@ -196,7 +196,7 @@ def _campaign_card(number: int, found: dict[str, Any]) -> Group:
     header = say(f"{number}. {found['name']}", "bold")
     facts = say(
         f"   score {found['score']:.1f}, {found['alert_count']:,} alerts in {found['cluster_count']} clusters, "
-        f"{_when(frame['start_time'])} to {_when(frame['end_time'])}, id {found['campaign_id']}"
+        f"{when(frame['start_time'])} to {when(frame['end_time'])}, id {found['campaign_id']}"
     )
     hosts = [
         say(f"   {label}: {_names(found[kind])}") for label, kind in (("victims", "victims"), ("from", "adversaries"))
@@ -327,7 +327,7 @@ def _events(found: dict[str, Any]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     for event in found["events"][:_EVENTS]:
         table.add_row(
-            _when(event["time"]),
+            when(event["time"]),
             say(event["stage"], _STAGE_COLORS[event["stage"]]),
             say(f"{event['src']} → {event['dst']}"),
             say(event["name"][:80]),
@@ -366,12 +366,12 @@ def _host(host: dict[str, Any]) -> str:
     return defang(host["name"]) if host["side"] == "external" else host["name"]
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """Relative where that is shorter."""
     return min(str(path), os.path.relpath(path), key=len)
 
 
-def _when(time: float) -> str:
+def when(time: float) -> str:
     try:
         return dt.datetime.fromtimestamp(time, dt.UTC).strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):
