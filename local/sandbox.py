@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import boto3
 
@@ -207,6 +209,20 @@ def deployment_of(cloud: KeptCloud, parameters: Mapping[str, str], say: Callable
         about = json.loads(KEPT.read_text())
         KEPT.write_text(json.dumps({**about, "outputs": cloud.outputs, "parameters": wanted}, indent=2))
     return Deployment(cloud, cloud.outputs, is_kept=True)
+
+
+def press(deployment: Deployment, body: str, headers: Mapping[str, str]) -> tuple[int, str]:
+    """Send what Slack would to the deployment's HTTP API: status and body of the answer."""
+    url = urlsplit(deployment.outputs["TriageActionUrl"])
+    # The name of a local API is no name that can be resolved.
+    place = deployment.cloud.endpoint_url or f"{url.scheme}://{url.netloc}"
+    sent = {"Content-Type": "application/x-www-form-urlencoded", **headers, "Host": url.netloc}
+    request = urllib.request.Request(place + url.path, body.encode(), sent, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 def tickets(cloud: Cloud) -> dict[str, dict[str, dict[str, str]]]:
