@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -211,18 +210,13 @@ def deployment_of(cloud: KeptCloud, parameters: Mapping[str, str], say: Callable
     return Deployment(cloud, cloud.outputs, is_kept=True)
 
 
-def press(deployment: Deployment, body: str, headers: Mapping[str, str]) -> tuple[int, str]:
-    """Send what Slack would to the deployment's HTTP API: status and body of the answer."""
+def action_url(deployment: Deployment) -> str:
+    """Where Slack's buttons lead, as a URL that this machine can open: a local API's name cannot be resolved."""
     url = urlsplit(deployment.outputs["TriageActionUrl"])
-    # The name of a local API is no name that can be resolved.
-    place = deployment.cloud.endpoint_url or f"{url.scheme}://{url.netloc}"
-    sent = {"Content-Type": "application/x-www-form-urlencoded", **headers, "Host": url.netloc}
-    request = urllib.request.Request(place + url.path, body.encode(), sent, method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+    if not deployment.cloud.endpoint_url:
+        return url.geturl()
+    api_id = url.netloc.partition(".")[0]
+    return f"{deployment.cloud.endpoint_url}/_aws/execute-api/{api_id}/$default{url.path}"
 
 
 def tickets(cloud: Cloud) -> dict[str, dict[str, dict[str, str]]]:
