@@ -1,0 +1,114 @@
+"""Which log records are errors, and which of them are Lambda's own words about a function that died."""
+
+from __future__ import annotations
+
+import re
+
+from watchfloor.log_records import DEBUG, ERROR, INFO, WARN, Record
+from watchfloor.stack_traces import Trace
+from watchfloor.trace_dialects import header, inline_type
+
+TIMEOUT, OUT_OF_MEMORY, RUNTIME_EXIT = "Lambda.Timeout", "Lambda.OutOfMemory", "Lambda.RuntimeExit"
+
+_TIMED_OUT = re.compile(r"(?:^|\s)Task timed out after \d{1,6}(?:\.\d{1,6})? seconds")
+_EXITED = re.compile(
+    r"(?:Runtime exited (?:with error|without providing a reason)|Process exited before completing request)(.{0,200})"
+)
+_REPORT = re.compile(
+    r"^(?:INIT_)?(?:REPORT|RESTORE_REPORT)\b.{0,1500}\bStatus: (timeout|error|failure)(?:\s{1,4}Error Type: ([\w.]{1,80}))?",
+    re.DOTALL,
+)
+_MEMORY = re.compile(r"Memory Size: (\d{1,6}) MB\s{1,4}Max Memory Used: (\d{1,6}) MB")
+_RUNTIME = re.compile(r"\b(Runtime\.[A-Z]\w{2,60}|Extension\.[A-Z]\w{2,60}|Sandbox\.[A-Z]\w{2,60})\b")
+_START_END = re.compile(
+    r"^(?:START|END|REPORT|INIT_START|INIT_REPORT|RESTORE_START|RESTORE_REPORT|EXTENSION|TELEMETRY|LOGS|XRAY TraceId)\b"
+)
+
+
+def platform_type(record: Record) -> str | None:
+    """The type of what Lambda itself reports about a function, None for the function's own records."""
+    text = record.body[:2_000]
+    fields = dict(record.fields)
+    if fields.get("type", "").startswith("platform."):
+        status = fields.get("record.status", "")
+        if status == "timeout":
+            return TIMEOUT
+        return _exit_type(fields.get("record.errortype", "")) if status in ("error", "failure") else None
+    if _TIMED_OUT.search(text):
+        return TIMEOUT
+    exited = _EXITED.search(text)
+    if exited:
+        return OUT_OF_MEMORY if "signal: killed" in exited[1] or "Runtime.OutOfMemory" in text else RUNTIME_EXIT
+    report = _REPORT.match(text)
+    if report:
+        if report[1] == "timeout":
+            return TIMEOUT
+        memory = _MEMORY.search(text)
+        full = memory is not None and int(memory[1]) <= int(memory[2])
+        return OUT_OF_MEMORY if full else _exit_type(report[2] or "")
+    named = _RUNTIME.search(text[:300]) or _RUNTIME.match(record.type)
+    return _exit_type(named[1]) if named and (record.level in (None, ERROR)) else None
+
+
+def _exit_type(name: str) -> str:
+    if name in ("Runtime.ExitError", ""):
+        return RUNTIME_EXIT
+    return OUT_OF_MEMORY if name == "Runtime.OutOfMemory" else name
+
+
+_FAILURE = re.compile(
+    r"\b(?:error|errors|errored|fail|failed|fails|failing|failure|failures|exception|fatal|panic|panicked|crash|crashed|abort|aborted|refused|denied|"
+    r"forbidden|unauthorized|timed out|timeout|time-out|cannot|can't|could not|couldn't|unable|unhandled|uncaught|killed|corrupt|corrupted|exceeded|"
+    r"unreachable|no space left|out of memory|segmentation fault|segfault|oom|deadlock|not found|undefined|invalid|broken pipe|reset by peer|core dumped|"
+    r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|lost connection|must not be|is null)\b",
+    re.IGNORECASE,
+)
+# What a line says when nothing went wrong although the word is there.
+_CASUAL = re.compile(
+    r"\b(?:0|no|zero|without(?: any)?|any|free of|non[- ])[ _-]?(?:error|failure|exception|fail|timeout|crash)\w{0,4}\b|"
+    r"\b\w{0,30}(?:error|errors|failure|failures|failed|exceptions|fail|timeouts?)(?:[_ -]?(?:rate|count|total|ratio|budget|percent(?:age)?|s))?\"?\s?[=:]\s?\"?(?:0(?:\.0{1,6})?%?|none|null|nil|false|no|\[\]|\{\}|\"\"|'')(?=[\s,;)}\]\"'|]|$)|"
+    r"\berrors?[ _-]?(?:rate|budget|handler|handling|page|reporting|tracking|log(?:s|ger|ging)?|boundary|middleware|count|codes?|metrics?|threshold|recovery|correction)\b|"
+    r"\b(?:failover|fail[- ]?safe|fail[- ]?fast|timeouts? (?:set|configured|is|of|was set)|request[_ ]timeout=|exception handlers?)\b|"
+    r"\b(?:recovered|resolved|succeeded|successfully|cleared|passed|fixed|retry succeeded|handled)\b|timeout[_=:]\s?\"?\d|\b200 OK\b|\b0 failed\b",
+    re.IGNORECASE,
+)
+_RETRYING = re.compile(r"\b(?:will retry|retrying|retry in|backing off|trying again|reconnecting)\b", re.IGNORECASE)
+_CRASH = re.compile(
+    r"^(?:panic: |fatal error: |thread '[^']{0,80}'.{0,20} panicked at|Uncaught |Unhandled |PHP Fatal error|Exception in thread |\*\* \()"
+)
+_HTTP_5XX = re.compile(r"\" 5\d\d \d|\|\s5\d\d\s\||\bstatus[=:]\s?5\d\d\b|\bHTTP/\d(?:\.\d)?\" 5\d\d\b")
+
+
+def is_error(record: Record, trace: Trace | None) -> bool:
+    """Whether somebody on call would call it an error.
+
+    The level that the developer gave decides. A trace overrules INFO (`console.log(error)` writes it so) and WARN, but
+    not DEBUG. Without a level, the words decide: a crash or an exception's name, or a word of failure in a line that
+    does not say that there was none.
+    """
+    if platform_type(record):
+        return True
+    if _START_END.match(record.body) or dict(record.fields).get("type", "").startswith("platform."):
+        return False
+    if record.level == ERROR:
+        return True
+    if record.level == DEBUG:
+        return False
+    if trace or _CRASH.match(record.body):
+        return True
+    first = record.body.lstrip().split("\n", 1)[0][:2_000]
+    if record.level == INFO:
+        return bool(record.stack and record.type)
+    named = bool(record.type) or header(first) is not None
+    if record.level == WARN:
+        inline = named or inline_type(first) is not None
+        return inline and not _RETRYING.search(first)
+    if record.structured and not named and not record.stack:
+        return bool(_words_of_failure(first)) and not _CASUAL.search(first)
+    return named or _words_of_failure(first)
+
+
+def _words_of_failure(line: str) -> bool:
+    if _HTTP_5XX.search(line):
+        return True
+    return bool(_FAILURE.search(line) or inline_type(line)) and not _CASUAL.search(line) and not _RETRYING.search(line)

@@ -1,0 +1,394 @@
+"""Which errors are one problem: a fingerprint, the rule that gave it, and the reason in words.
+
+The rules, the first that applies: the developer's own fingerprint field; the exception's type and the innermost frames
+of the team's own code; the exception's type and what stays the same of its message; the message alone. Nothing is
+learned and nothing remembered, so two Lambda environments that never meet agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from watchfloor.log_events import ErrorEvent
+from watchfloor.message_templates import kinds, symbols, template
+from watchfloor.stack_frames import CONTEXT, DOTNET, GO, JAVA, MEMBER, NODE, PYTHON, RUBY, Frame, Raised
+from watchfloor.stack_traces import main_of
+
+EXPLICIT, FRAMES, TYPE, MESSAGE = "explicit", "frames", "type", "message"
+SPLITS = ("message", "log_group", "frames", "type", "text")
+# The raising function and its caller: deeper, one helper's error on many ways becomes many problems; with the raising
+# function alone, a helper that everybody calls becomes one.
+_PLACE_FRAMES = 2
+
+# Types so general that the way of failing belongs to them.
+_GENERAL = frozenset(
+    [
+        "Error",
+        "Exception",
+        "RuntimeError",
+        "RuntimeException",
+        "StandardError",
+        "Throwable",
+        "panic",
+        "error",
+        "ApplicationException",
+        "SystemException",
+        "IllegalStateException",
+        "IllegalArgumentException",
+        "IOException",
+        "OSError",
+        "IOError",
+        "SQLException",
+        "ClientError",
+        "ApiError",
+        "APIError",
+        "HTTPError",
+        "HttpError",
+        "AxiosError",
+        "ServiceException",
+        "InvalidOperationException",
+        "ServerError",
+        "AssertionError",
+        "InternalError",
+        "OperationalError",
+        "DatabaseError",
+        "ProgrammingError",
+        "HttpRequestException",
+        "AmazonServiceException",
+        "SdkError",
+        "RequestError",
+        "ResponseError",
+        "StatusCodeError",
+        "UncaughtException",
+        "FetchError",
+        "MongoError",
+        "MongoServerError",
+        "SequelizeDatabaseError",
+        "QueryFailedError",
+        "PrismaClientKnownRequestError",
+        "Faraday::Error",
+        "SocketError",
+        "errorString",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """`value` is 16 hex digits; `basis` is what was hashed; `reason` says it to a person."""
+
+    value: str
+    rule: str
+    reason: str
+    basis: list[str]
+
+
+def fingerprint(error: ErrorEvent, *, split_by: Sequence[str] = ()) -> Fingerprint:
+    """The fingerprint of an error.
+
+    Parameters
+    ----------
+    error
+        From `log_events.errors_in`.
+    split_by
+        What a person adds to take one fingerprint apart: `message` (what stays the same of it), `text` (the message
+        itself), `log_group`, `frames` (all of the team's frames), `type` (the outermost exception's).
+    """
+    rule, basis, reason = _rule(error)
+    for name in split_by:
+        basis = [*basis, f"{name}={_split(error, name)}"]
+    if split_by:
+        reason += f" Split by hand by {', '.join(split_by)}."
+    digest = hashlib.sha256("\x1f".join([rule, *basis]).encode("utf-8", "replace"))
+    return Fingerprint(digest.hexdigest()[:16], rule, reason, basis)
+
+
+def _split(error: ErrorEvent, name: str) -> str:
+    if name == "message":
+        return template(error.message or error.text)
+    if name == "text":
+        return error.message or error.text
+    if name == "log_group":
+        return error.log_group
+    if name == "type":
+        return error.exceptions[0].type if error.exceptions else error.type
+    if name == "frames":
+        return " < ".join(place(error.language, frame) for frame in reversed(error.frames) if frame.in_app)
+    raise ValueError(f"No way to split by {name!r}; there are {', '.join(SPLITS)}")
+
+
+def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
+    if error.explicit:
+        return (
+            EXPLICIT,
+            [error.explicit],
+            f"The log record itself says so: its fingerprint field is “{error.explicit}”.",
+        )
+    if error.is_platform:
+        return (
+            TYPE,
+            [error.type, error.log_group],
+            f"AWS Lambda reports {error.type} for {error.log_group or 'a function'}; there is no trace, so the log group tells functions apart.",
+        )
+    members = [raised for raised in error.exceptions if raised.relation == MEMBER]
+    if members:
+        return _members(error, members)
+    main = main_of(error.exceptions) if error.exceptions else Raised(error.type, error.message)
+    places = _places(error, main)
+    name = _type_name(main.type)
+    contexts = [f"after {_type_name(raised.type)}" for raised in error.exceptions if raised.relation == CONTEXT]
+    if places:
+        told = _told_apart(main)
+        basis = [name, *places, *told, *contexts]
+        reason = f"{main.type or 'An error'} raised in {' called by '.join(_shown(error, main))}."
+        if told:
+            reason += f" Also told apart by: {', '.join(told)}."
+        return FRAMES, basis, reason
+    words = template(main.message or error.message or error.text)
+    if name:
+        return (
+            TYPE,
+            [name, words, *contexts],
+            f"No frame of your own code in it, so its type {main.type} and what stays the same of its message: “{words}”.",
+        )
+    return MESSAGE, [words], f"Neither trace nor exception type, so what stays the same of its message: “{words}”."
+
+
+def _members(error: ErrorEvent, members: list[Raised]) -> tuple[str, list[str], str]:
+    parts, rules = set(), set()
+    for raised in members:
+        places = _places(error, raised)
+        rules.add(FRAMES if places else TYPE)
+        parts.add(" | ".join([_type_name(raised.type), *(places or [template(raised.message)])]))
+    basis = sorted(parts)
+    return (
+        FRAMES if FRAMES in rules else TYPE,
+        basis if len(basis) > 1 else basis[0].split(" | "),
+        f"A group of exceptions; its kinds are: {'; '.join(basis)}.",
+    )
+
+
+def _told_apart(main: Raised) -> list[str]:
+    told = symbols(main.message)
+    if not main.type or main.type.rsplit(".", 1)[-1].rsplit("\\", 1)[-1] in _GENERAL:
+        told += [kind for kind in kinds(main.message) if kind not in told]
+    return told
+
+
+def _type_name(kind: str) -> str:
+    # "botocore.errorfactory.X" and "X" are one type: loggers differ in printing the module.
+    return re.sub(r"`\d+|\[.*\]$", "", re.split(r"::|\\|\.|\+|/", kind)[-1]) if kind else ""
+
+
+def _places(error: ErrorEvent, main: Raised) -> list[str]:
+    names: list[str] = []
+    for frame in reversed(main.frames):
+        if not frame.in_app:
+            continue
+        name = place(error.language, frame)
+        if not name or name in names:
+            # Recursion and its depth say nothing.
+            continue
+        names.append(name)
+        if len(names) == _PLACE_FRAMES:
+            break
+    if not names:
+        return []
+    innermost = next(frame for frame in reversed(main.frames) if frame.in_app and place(error.language, frame))
+    if innermost.source:
+        return [*names, re.sub(r"\s+", " ", innermost.source)[:200]]
+    return names
+
+
+def _shown(error: ErrorEvent, main: Raised) -> list[str]:
+    shown: list[str] = []
+    for frame in reversed(main.frames):
+        if frame.in_app:
+            owner = f"{frame.module}." if frame.module and error.language in (JAVA, DOTNET, GO) else ""
+            text = f"{owner}{frame.function}" + (f" ({frame.file})" if frame.file else "")
+            if text not in shown:
+                shown.append(text)
+        if len(shown) == _PLACE_FRAMES:
+            break
+    return shown
+
+
+# --- where a frame is, whatever was deployed when and where ----------------------------------------------------------
+
+_HASHED = re.compile(r"[.\-_](?=[0-9a-zA-Z_\-]{0,40}\d)[0-9a-zA-Z_\-]{6,40}(?=\.|$)")
+_CHUNK = re.compile(r"^(?:chunk[.\-_]?)?[0-9a-f]{6,40}$|^\d{1,6}$")
+_EXTENSION = re.compile(r"\.(?:[cm]?[jt]sx?|vue|py|pyc|rb|php|go|rs|exs?)$")
+_COMMON_FILES = frozenset(
+    [
+        "__init__",
+        "index",
+        "main",
+        "app",
+        "handler",
+        "handlers",
+        "views",
+        "models",
+        "utils",
+        "util",
+        "helpers",
+        "service",
+        "services",
+        "routes",
+        "controller",
+        "api",
+        "tasks",
+        "base",
+        "client",
+        "core",
+        "common",
+        "errors",
+        "server",
+        "lambda_function",
+        "function",
+    ]
+)
+_ROOT_FOLDERS = frozenset(
+    [
+        "task",
+        "src",
+        "app",
+        "dist",
+        "build",
+        "out",
+        "lib",
+        "code",
+        "current",
+        "release",
+        "releases",
+        "workspace",
+        "python",
+        "opt",
+        "home",
+        "www",
+        "html",
+        "srv",
+        "var",
+        "tmp",
+        "repo",
+        "project",
+        "source",
+        "bin",
+    ]
+) | {"", ".", ".."}
+_WRAPPERS = frozenset(
+    [
+        "wrapper",
+        "wrapped",
+        "inner",
+        "decorated",
+        "decorator",
+        "_wrapper",
+        "__call__",
+        "wrap",
+        "_inner",
+        "sync_wrapper",
+        "async_wrapper",
+        "wrapped_function",
+    ]
+)
+_MAIN_OWNERS = re.compile(
+    r"^(?:Object|Module|exports|module\.exports|Runtime|Function|global|globalThis|process|Proxy|Array|Timeout|Immediate|null|undefined|_class|self|Window|window)\."
+)
+
+
+def place(language: str | None, frame: Frame) -> str:
+    """A frame's name that outlives line numbers, build hashes, deployment folders and generated names.
+
+    Empty for what is no place of its own: decorators' wrappers.
+    """
+    if language == JAVA:
+        return _java_place(frame)
+    if language == DOTNET:
+        return _dotnet_place(frame)
+    if language == GO:
+        return _go_place(frame)
+    function = frame.function
+    if language == NODE:
+        function = _node_function(frame)
+    elif language == RUBY:
+        function = (
+            re.sub(r"^(?:(?:block|rescue|ensure|else)(?: \(\d{1,3} levels\))? in )+", "", function)
+            .split("#")[-1]
+            .split(".")[-1]
+        )
+    elif language == PYTHON:
+        function = re.sub(r"(?:<locals>\.|\.<locals>)", "", function).rsplit(".", 1)[-1]
+        function = {"<lambda>": "lambda", "<listcomp>": "", "<genexpr>": "", "<dictcomp>": "", "<setcomp>": ""}.get(
+            function, function
+        )
+        if function in _WRAPPERS or not function:
+            return ""
+    else:
+        function = re.sub(r"::\{\{?closure\}?\}(?:::)?|\{closure[^}]{0,200}\}|::h[0-9a-f]{16}", "", function).replace(
+            "->", "::"
+        )
+    return f"{_file(frame.file)}:{function}"
+
+
+def _file(path: str) -> str:
+    parts = [part for part in re.split(r"[/\\]", path.split("?", 1)[0]) if part]
+    if not parts:
+        return ""
+    name = _HASHED.sub("", _EXTENSION.sub("", parts[-1])) or parts[-1]
+    if _CHUNK.match(name):
+        name = "chunk"
+    if name in _COMMON_FILES and len(parts) > 1:
+        folder = parts[-2].lower()
+        if folder not in _ROOT_FOLDERS and not re.fullmatch(r"[\d.\-_v]{1,40}|[0-9a-f]{7,64}", folder):
+            return f"{folder}/{name}"
+    return name
+
+
+def _node_function(frame: Frame) -> str:
+    function = re.sub(r" \[as [^\]]{1,100}\]", "", frame.function).removeprefix("async ").removeprefix("new ")
+    function = _MAIN_OWNERS.sub("", _MAIN_OWNERS.sub("", function))
+    function = re.sub(r"\.?<anonymous>|<computed>|/<|/[\w$]{1,40}<$", "", function)
+    # A minifier's names change with every build.
+    return "" if all(len(part) <= 2 for part in function.split(".")) else function
+
+
+def _java_place(frame: Frame) -> str:
+    owner, function = frame.module, frame.function
+    lambda_of = re.match(r"^lambda\$(\w{1,100}?)\$\d{1,6}$", function) or re.match(
+        r"^\$anonfun\$(\w{1,100}?)(?:\$\d{1,6}){1,4}$", function
+    )
+    if lambda_of:
+        function = lambda_of[1]
+    inner = re.match(r"^([\w.]{1,300}?)\$(\w{1,100}?)\$\d{1,4}$", owner)
+    if inner and function in ("invokeSuspend", "invoke", "apply", "emit", "call", "run", "accept"):
+        owner, function = inner[1], inner[2]
+    owner = re.sub(r"\$\$Lambda.{0,80}$|\$\$anon.{0,40}$|(?:\$\d{1,6})+$|\$+$", "", owner)
+    function = re.sub(r"^access\$\d{1,6}$", "", function).split("$default")[0]
+    return f"{owner}.{function}" if function else ""
+
+
+def _dotnet_place(frame: Frame) -> str:
+    owner, function = frame.module, frame.function
+    if function == "MoveNext":
+        found = re.search(r"\.?<(\w{1,100})>[\w|]{0,60}(?:`\d)?$", owner)
+        if found:
+            owner, function = owner[: found.start()], found[1]
+    closure = re.match(r"^<(\w{1,100})>[bg]__.{1,100}$", function)
+    if closure:
+        function = closure[1]
+    owner = re.sub(r"[.+]<>c(?:__DisplayClass[\d_]{1,12})?|`\d{1,2}|\[.{0,100}\]", "", owner)
+    function = re.sub(r"`[0-9]|\[.*$", "", function)
+    return f"{owner}.{function}"
+
+
+def _go_place(frame: Frame) -> str:
+    function = re.sub(
+        r"(?:\.func\d{1,4}|\.gowrap\d{1,4}|\.deferwrap\d{1,4}|\.\d{1,4}|-fm|-range\d{1,3}|\[\.\.\.\])+",
+        "",
+        frame.function,
+    )
+    module = re.sub(r"@v[^/]{1,60}|/v\d{1,3}(?=/|$)", "", frame.module)
+    return f"{module}.{function}"

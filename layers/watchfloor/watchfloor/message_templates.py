@@ -1,0 +1,519 @@
+"""Messages without what changes from one occurrence to the next, so that the same problem reads the same.
+
+Masking is stateless: a message gives the same template wherever and whenever it is read. Words of the program (the
+missing module, the undefined function, an error code, a constraint's name) are kept, because they tell problems apart.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_TEMPLATE = 2_000
+_MAX_WORDS = 60
+MASK = "*"
+
+_KEEP_OPEN, _KEEP_CLOSE = "\ue000", "\ue001"
+
+# Quoted or bare, these are names out of the program or its schema: `(before)(name)(after)`.
+_SYMBOLS = [
+    re.compile(pattern)
+    for pattern in (
+        r"(No module named ['\"]?)([\w.]{1,120})(['\"]?)",
+        r"(Unable to import module ['\"])([\w./]{1,120})(['\"])",
+        r"(cannot import name ['\"])(\w{1,80})(['\"])",
+        r"(Cannot find (?:module|package) ['\"])([^'\"\s]{1,160})(['\"])",
+        r"(has no attribute ['\"])(\w{1,80})(['\"])",
+        r"(['\"])(NoneType|\w{1,60})(['\"] object (?:has no|is not|does not|cannot))",
+        r"(module ['\"])([\w.]{1,100})(['\"] has no)",
+        r"(name ['\"])(\w{1,80})(['\"] is not defined)",
+        r"(local variable ['\"])(\w{1,80})(['\"])",
+        r"(unexpected keyword argument ['\"])(\w{1,80})(['\"])",
+        r"(required positional arguments?: ['\"])(\w{1,80})(['\"])",
+        r"(\((?:reading|setting) ['\"])([A-Za-z_$][\w$]{0,80})(['\"]\))",
+        r"(Cannot (?:read|set) property ['\"])([A-Za-z_$][\w$]{0,80})(['\"])",
+        r"(undefined (?:local variable or )?method [`'])([\w?!=\[\]]{1,80})(')",
+        r"(uninitialized constant )([\w:]{1,120})()",
+        r"(Cannot invoke \")([\w.$()\[\], ]{1,160})(\")",
+        r"(because \"(?:the return value of \\?\")?)([\w.$()<>\[\], ]{1,160})(\\?\" is null)",
+        r"((?:relation|column|constraint|table|function|index|type|schema|sequence|foreign key constraint|unique constraint|check constraint|role) [\"'`])([A-Za-z_][\w.]{0,100})([\"'`])",
+        r"((?:table|column|Table|Unknown column|for key|field) ['\"`])([A-Za-z_][\w.]{0,100})(['\"`])",
+        r"(Method not found: ['\"])([^'\"]{1,160})(['\"])",
+        r"(Could not load file or assembly ['\"])([\w.]{1,100})()",
+        r"(Undefined (?:index|array key|variable|property):? [\"'$]?)([A-Za-z_]\w{0,80})(\b)",
+        r"(Call to (?:a member function|undefined (?:method|function)) )([\w\\:>-]{1,120})(\b)",
+        r"(when calling the )([A-Z]\w{1,60})( operation)",
+        r"(An error occurred \()([A-Z][\w.]{1,80})(\))",
+    )
+]
+# Codes that somebody looks up: kept with their digits.
+_CODES = re.compile(
+    r"\b(?:ORA-\d{5}|SQLSTATE\[?\s?[:=]?\s?[0-9A-Z]{5}|SQLSTATE\[\w{5}\]|SP2-\d{4}|DB2-\d{4}|E1[10]\d{3}\b|errno[ =:]\s?-?\d{1,4}|Errno -?\d{1,4}|"
+    r"(?:exit(?:ed)?(?: with)?(?: code| status)?|status code|status|HTTP(?:/\d(?:\.\d)?)?|response code|error code|returned|code)[ =:]{1,2}\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
+    r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"
+    r"0x8[0-9A-Fa-f]{7}|(?:ERROR|Error) \d{4} \([0-9A-Z]{5}\)|\(\d{4}, |(?:CS|TS|PLS-|PG|MY)\d{4,5})"
+)
+_DIGIT_WORDS = frozenset(
+    [
+        "s3",
+        "ec2",
+        "r53",
+        "route53",
+        "utf8",
+        "utf-8",
+        "utf-16",
+        "latin1",
+        "iso-8859-1",
+        "ipv4",
+        "ipv6",
+        "http2",
+        "http/1.1",
+        "http/2",
+        "http1",
+        "http3",
+        "x509",
+        "x.509",
+        "sha1",
+        "sha256",
+        "sha512",
+        "md5",
+        "base64",
+        "oauth2",
+        "k8s",
+        "i18n",
+        "l10n",
+        "log4j",
+        "h2",
+        "p12",
+        "tls1.2",
+        "tls1.3",
+        "tlsv1",
+        "tlsv1.2",
+        "tlsv1.3",
+        "mp3",
+        "mp4",
+        "gpt4",
+        "int32",
+        "int64",
+        "int16",
+        "int8",
+        "uint8",
+        "uint32",
+        "uint64",
+        "float32",
+        "float64",
+        "python3",
+        "psycopg2",
+        "urllib3",
+        "boto3",
+        "web3",
+        "d3",
+        "neo4j",
+        "db2",
+        "oauth1",
+        "v4",
+        "sigv4",
+        "pkcs1",
+        "pkcs8",
+        "pkcs12",
+        "ssl3",
+        "pop3",
+        "imap4",
+        "smtp5",
+        "win32",
+        "x86",
+        "x64",
+        "x86_64",
+        "arm64",
+        "amd64",
+        "hex64",
+    ]
+)
+
+_PAYLOADS = re.compile(
+    r"\[SQL: .*|\[parameters: .*|\(Background on this error at: .*|\bSTATEMENT:  .*|; nested exception is .*|"
+    r"\b(?:Request ?ID|RequestId|HostId|Extended Request ID|Service: \w+; Status Code|Proxy): [^;,)]{1,200}",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s\"'<>\\^`{|}\]),;]{1,1000}", re.IGNORECASE)
+_MAIL = re.compile(r"[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,6}")
+_ARN = re.compile(r"\barn:aws[\w\-]{0,10}:[^\s\"',;)\]]{1,400}")
+_UUID = re.compile(r"\b[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\b")
+_STAMP = re.compile(
+    r"\b\d{4}[-/.]\d\d[-/.]\d\d(?:[T ,]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)?(?:\s?(?:Z\b|UTC|GMT|[+-]\d\d:?\d\d))?|"
+    r"\b\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?\b|\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? (?:\d{1,2} )?[A-Z][a-z]{2} (?:\d{1,2} |\d{4} ){0,2}\d\d:\d\d:\d\d(?: \w{3,5})?(?: \d{4})?"
+)
+_IPV6 = re.compile(
+    r"(?<![\w:.])\[?(?=[0-9a-fA-F:]{0,8}:)[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){3,8}(?:%\w{1,10})?\]?(?::\d{1,5})?(?![\w:])"
+)
+_IPV4 = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?(?::\d{1,5})?\b")
+_HEX = re.compile(
+    r"\b0x[0-9a-fA-F]{1,32}\b|(?<![\w])(?=[0-9a-fA-F]{0,40}\d)(?=[0-9a-fA-F]{0,40}[a-fA-F])[0-9a-fA-F]{7,128}(?![\w])"
+)
+_JSON_BODY = re.compile(r"\{[^{}]{0,1500}\}")
+_LIST = re.compile(r"\[[^\[\]]{0,1500}\]")
+_DOUBLE = re.compile(r"\\?\"[^\"\\]{0,1500}\\?\"|“[^”]{0,800}”|«[^»]{0,800}»")
+_SINGLE = re.compile(r"(?<![\w])'[^'\n]{0,800}'(?![\w])|`[^`'\n]{0,800}[`']|‘[^’]{0,800}’")
+_WINDOWS = re.compile(r"(?<![\w])(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|,;()]{1,400}")
+_PATH = re.compile(
+    r"(?<![\w*:])(?:~|\.{1,2})?/[\w.@%+=:,*\-]{1,200}(?:/[\w.@%+=:,*\-]{0,200}){0,40}|(?<![\w/])[\w.\-]{1,80}(?:/[\w.@%+=\-]{1,120}){2,40}"
+)
+_PAIR = re.compile(r"\b([A-Za-z_][\w.\-]{0,60})=([^\s,;()\[\]{}<>\"']{1,300})")
+_KEPT_PAIRS = frozenset(
+    [
+        "code",
+        "error",
+        "err",
+        "type",
+        "op",
+        "operation",
+        "reason",
+        "method",
+        "errno",
+        "status",
+        "statuscode",
+        "status_code",
+        "errorcode",
+        "error_code",
+        "exception",
+        "kind",
+        "state",
+        "grpc_code",
+        "cause",
+    ]
+)
+_BASE64 = re.compile(
+    r"(?<![\w+/=])(?=[A-Za-z0-9+/_\-]{0,300}\d)(?=[A-Za-z0-9+/_\-]{0,300}[A-Z])(?=[A-Za-z0-9+/_\-]{0,300}[a-z])[A-Za-z0-9+/_\-]{20,2000}={0,2}(?![\w+/=])"
+)
+_DIGITS = re.compile(r"[\w#$€£%+@:.,/\-]*\d[\w#$€£%:.,/@+\-]*")
+_UNIT = re.compile(
+    r"\* ?(?:ms|s|sec|secs|seconds?|minutes?|mins?|hours?|days?|[kmgt]i?b|bytes?|milliseconds?|millis|µs|us|ns|%|percent)\b",
+    re.IGNORECASE,
+)
+_SPACE = re.compile(r"\s+")
+_REPEATED = re.compile(r"\*(?:[\s,;:|/&.\-]{0,3}\*)+")
+# A word behind one of these names a thing of the customer's, unless it is plain English.
+_ENTITY = re.compile(
+    r"\b((?:user|username|login|customer|tenant|account|client|merchant|org|organi[sz]ation|company|supplier|vendor|host|hostname|server|node|pod|container|deployment|namespace|"
+    r"topic|queue|bucket|file|key|sku|product|item|device|sensor|region|store|shop|warehouse|city|country|coupon|voucher|order|invoice|shipment|job|worker|session|plan|feature|flag|tag|named|called|for id|id)s?:? )"
+    r"([A-Za-z][\w.\-]{1,80})(?= (?:not|is|was|has|have|had|does|did|failed|in|on|at|from|to|with|already|after|before|could|cannot|exceeded|returned|because|and|due|while)\b|[:,.;)]|$)"
+)
+_PLAIN_WORDS = frozenset(
+    [
+        "not",
+        "is",
+        "was",
+        "has",
+        "have",
+        "had",
+        "does",
+        "did",
+        "failed",
+        "failure",
+        "fail",
+        "in",
+        "on",
+        "at",
+        "from",
+        "to",
+        "with",
+        "already",
+        "after",
+        "before",
+        "could",
+        "cannot",
+        "exceeded",
+        "returned",
+        "because",
+        "and",
+        "due",
+        "while",
+        "error",
+        "errors",
+        "timeout",
+        "expired",
+        "missing",
+        "invalid",
+        "unavailable",
+        "unreachable",
+        "down",
+        "closed",
+        "lost",
+        "denied",
+        "refused",
+        "rejected",
+        "unknown",
+        "unexpected",
+        "disconnected",
+        "terminated",
+        "exists",
+        "exist",
+        "deleted",
+        "disabled",
+        "locked",
+        "blocked",
+        "suspended",
+        "inactive",
+        "name",
+        "id",
+        "type",
+        "key",
+        "value",
+        "data",
+        "record",
+        "records",
+        "row",
+        "lookup",
+        "search",
+        "creation",
+        "update",
+        "deletion",
+        "service",
+        "services",
+        "api",
+        "request",
+        "requests",
+        "response",
+        "limit",
+        "quota",
+        "count",
+        "list",
+        "list",
+        "set",
+        "state",
+        "status",
+        "store",
+        "storage",
+        "table",
+        "token",
+        "session",
+        "sessions",
+        "process",
+        "processing",
+        "service",
+        "group",
+        "role",
+        "policy",
+        "profile",
+        "password",
+        "permission",
+        "permissions",
+        "connection",
+        "connections",
+        "config",
+        "configuration",
+        "settings",
+        "details",
+        "input",
+        "output",
+        "information",
+        "version",
+        "address",
+        "number",
+        "size",
+        "path",
+        "format",
+        "content",
+        "header",
+        "body",
+        "queue",
+        "pool",
+        "cache",
+        "database",
+        "index",
+        "file",
+        "files",
+        "returned",
+        "threw",
+        "was",
+        "were",
+        "will",
+        "would",
+        "should",
+        "must",
+        "can",
+        "may",
+        "be",
+        "been",
+        "being",
+        "are",
+        "the",
+        "a",
+        "an",
+        "this",
+        "that",
+        "it",
+        "its",
+        "of",
+        "for",
+        "by",
+        "or",
+        "but",
+        "if",
+        "then",
+        "when",
+        "where",
+        "which",
+        "who",
+        "as",
+        "into",
+        "onto",
+        "over",
+        "under",
+        "empty",
+        "full",
+        "busy",
+        "overloaded",
+        "gone",
+        "found",
+        "handler",
+        "manager",
+        "listener",
+        "consumer",
+        "producer",
+        "worker",
+        "closed",
+        "hung",
+        "hangup",
+        "up",
+        "back",
+        "selector",
+        "node",
+        "server",
+        "host",
+        "went",
+        "crashed",
+        "died",
+        "stopped",
+        "restarted",
+        "shutdown",
+        "start",
+        "startup",
+        "failed",
+    ]
+)
+
+
+def first_line(message: str) -> str:
+    """The first line that says something."""
+    return next((line.strip() for line in message.split("\n") if line.strip()), "")
+
+
+def template(message: str) -> str:
+    """What stays the same of a message: numbers, ids, times, names of things and quoted values become `*`."""
+    text = first_line(message)[:MAX_TEMPLATE].replace(_KEEP_OPEN, "").replace(_KEEP_CLOSE, "")
+    kept: list[str] = []
+    text = _kept(text, kept)
+    text = _PAYLOADS.sub(" ", text)
+    for pattern in (_URL, _ARN, _MAIL, _UUID, _STAMP):
+        text = pattern.sub(MASK, text)
+    text = _DOUBLE.sub(MASK, text)
+    text = _SINGLE.sub(MASK, text)
+    text = _JSON_BODY.sub(MASK, _JSON_BODY.sub(MASK, text))
+    text = _LIST.sub(_list, text)
+    for pattern in (_IPV6, _IPV4, _WINDOWS, _PATH, _BASE64, _HEX):
+        text = pattern.sub(MASK, text)
+    text = _PAIR.sub(_pair, text)
+    text = _DIGITS.sub(_digits, text)
+    text = _ENTITY.sub(_entity, text)
+    text = _UNIT.sub(MASK, text)
+    text = _REPEATED.sub(MASK, text)
+    text = re.sub(rf"{_KEEP_OPEN}([a-z]{{1,3}}){_KEEP_CLOSE}", lambda match: kept[_number(match[1])], text)
+    words = _SPACE.sub(" ", text).strip(" .,:;-!\t").lower().split(" ")
+    return " ".join(words[:_MAX_WORDS])
+
+
+def symbols(message: str) -> list[str]:
+    """The words of the program and the codes in a message: what tells two problems of one place apart."""
+    kept: list[str] = []
+    _kept(first_line(message)[:MAX_TEMPLATE], kept)
+    return sorted({_SPACE.sub(" ", word).strip(" ,").lower() for word in kept})
+
+
+def _name(number: int) -> str:
+    # Letters only: digits would be masked.
+    return chr(97 + number // 26 % 26) + chr(97 + number % 26)
+
+
+def _number(name: str) -> int:
+    return (ord(name[0]) - 97) * 26 + ord(name[1]) - 97
+
+
+def _kept(text: str, kept: list[str]) -> str:
+    def keep(word: str) -> str:
+        kept.append(word)
+        return f"{_KEEP_OPEN}{_name(len(kept) - 1)}{_KEEP_CLOSE}"
+
+    def symbol(match: re.Match[str]) -> str:
+        return (
+            match[0]
+            if _KEEP_OPEN in match[0] or len(kept) > 600
+            else f"{match[1].rstrip(_QUOTES)} {keep(match[2])} {match[3].lstrip(_QUOTES)}"
+        )
+
+    for pattern in _SYMBOLS:
+        text = pattern.sub(symbol, text)
+    return _CODES.sub(lambda match: keep(match[0]) if len(kept) < 600 else match[0], text)
+
+
+_QUOTES = "'\"`\\"
+
+
+def _list(match: re.Match[str]) -> str:
+    # "[ServiceName] went away" is a name in brackets; a list of values is not.
+    return match[0] if re.fullmatch(r"\[[A-Za-z_ .]{1,60}\]", match[0]) or _KEEP_OPEN in match[0] else MASK
+
+
+def _pair(match: re.Match[str]) -> str:
+    key, value = match[1], match[2]
+    if key.lower() in _KEPT_PAIRS and re.fullmatch(r"[A-Za-z_.]{1,60}", value):
+        return match[0]
+    return f"{key}={MASK}"
+
+
+def _digits(match: re.Match[str]) -> str:
+    word = match[0]
+    core = word.strip(".,:;-/").lower()
+    if core in _DIGIT_WORDS:
+        return word
+    tail = re.search(r"[.,:;]+$", word)
+    return MASK + (tail[0] if tail else "")
+
+
+def _entity(match: re.Match[str]) -> str:
+    return match[0] if match[2].lower() in _PLAIN_WORDS else f"{match[1]}{MASK}"
+
+
+# --- the kind of a failure ------------------------------------------------------------------------------------------
+
+_KINDS = {
+    kind: re.compile(pattern, re.IGNORECASE)
+    for kind, pattern in {
+        "timeout": r"\btimed? ?-?out\b|\btimeout\b|ETIMEDOUT|deadline exceeded|DeadlineExceeded",
+        "refused": r"\brefused\b|ECONNREFUSED",
+        "reset": r"\breset by peer\b|ECONNRESET|socket hang up|broken pipe|EPIPE|connection (?:was )?(?:closed|aborted|lost)",
+        "name resolution": r"ENOTFOUND|EAI_AGAIN|no such host|name or service not known|getaddrinfo|UnknownHost",
+        "throttled": r"\bthrottl|\brate (?:limit|exceeded)|too many requests|TooManyRequests|SlowDown|quota",
+        "denied": r"\bdenied\b|\bforbidden\b|not authorized|unauthorized|permission|EACCES|EPERM",
+        "expired": r"\bexpired?\b",
+        "not found": r"\bnot found\b|\bno such\b|does not exist|doesn't exist|\bmissing\b|ENOENT|NotFound|NoSuch",
+        "exists": r"already exists|duplicate|EEXIST|unique constraint",
+        "deadlock": r"\bdeadlock|lock wait",
+        "space": r"no space left|disk (?:is )?full|ENOSPC",
+        "memory": r"out of memory|OutOfMemory|heap space|ENOMEM|allocation failed",
+        "declined": r"\bdeclined\b|insufficient (?:funds|balance)",
+        "unavailable": r"unavailable|overloaded|502|503|bad gateway",
+        "certificate": r"certificate|SSL|TLS|handshake",
+        "syntax": r"syntax error|unexpected token|unexpected end|parse error|malformed|invalid json|could not parse",
+        "null": r"\bnull\b|\bundefined\b|\bnil\b|NoneType",
+        "stock": r"out of stock|insufficient (?:stock|inventory)",
+        "mismatch": r"mismatch|does not match|conflict",
+        "invalid": r"\binvalid\b|validation|\bmust (?:be|not)\b",
+        "exceeded": r"\bexceed|too (?:large|long|many)|limit",
+    }.items()
+}
+
+
+def kinds(message: str) -> list[str]:
+    """Which of the well-known ways to fail a message names, after its values are masked."""
+    text = template(message)
+    return [kind for kind, pattern in _KINDS.items() if pattern.search(text)]
