@@ -305,7 +305,10 @@ def _house_rules(machine: dict[str, Any]) -> Iterator[Problem]:
                     yield Problem(name, "a Task without TimeoutSeconds waits for a year")
                 if not state.get("Retry"):
                     yield Problem(name, "a Task without Retry gives up on the first hiccup")
-                if ".waitForTaskToken" in str(state.get("Resource")) and "HeartbeatSeconds" not in state:
+                if ".waitForTaskToken" in str(state.get("Resource")) and not state.keys() & {
+                    "HeartbeatSeconds",
+                    "HeartbeatSecondsPath",
+                }:
                     yield Problem(name, "a wait for a callback without HeartbeatSeconds notices a lost one late")
             if name not in ends:
                 yield Problem(name, "no end of the machine can be reached from it")

@@ -21,6 +21,7 @@ from watchfloor.errors import (
     NotFoundError,
     WatchfloorError,
 )
+from watchfloor.expectations import UnmetError
 
 GROUPS = ("test", "debug", "oncall")
 NAME = re.compile(rf"({'|'.join(GROUPS)})(-[a-z0-9]+)+")
@@ -28,7 +29,8 @@ MAX_NAME_CHARACTERS = 48
 Risk = Literal["low", "medium", "high"]
 # Fields of the event that are no parameters of the script.
 CONTROLS = ("dry_run", "requested_by", "approval_id")
-MAX_RESULT_CHARACTERS = 200_000
+# A plan and an answer fit into one state of a state machine.
+MAX_RESULT_CHARACTERS = 90_000
 
 _STATUS_CODES: tuple[tuple[type[WatchfloorError], int], ...] = (
     (InvalidInputError, 400),
@@ -354,6 +356,8 @@ def failed(script: str, error: BaseException, calls: list[Call], mask: Mask, *, 
     content: dict[str, Any] = {"type": kind.__name__, "message": message[:_MAX_MESSAGE_CHARACTERS]}
     if isinstance(error, ViolationsError):
         content["violations"] = [{"parameter": item.parameter, "problem": item.problem} for item in error.violations]
+    if isinstance(error, UnmetError):
+        content["details"] = _bounded(error.details)
     if calls:
         content["calls"] = [call.record() for call in calls]
     return Answer(script, status_code(error), "failed", changed, content)
