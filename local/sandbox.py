@@ -17,7 +17,7 @@ import boto3
 from local import deploy
 from local.cloud import REGION, LocalCloud
 from local.cloud.session import LocalSession
-from local.twins import jira, kibana, opensearch
+from local.twins import jira, kibana, opensearch, slack
 from watchfloor.clients.opensearch_cases import INDEX
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,7 +91,7 @@ class Deployment:
 
 
 def connect_twins(cloud: Cloud) -> dict[str, str]:
-    """Give the cloud's Secrets Manager what the twins of Jira, Kibana and OpenSearch ask for.
+    """Give the cloud's Secrets Manager what the twins of Jira, Kibana, OpenSearch and Slack ask for.
 
     Returns
     -------
@@ -103,6 +103,12 @@ def connect_twins(cloud: Cloud) -> dict[str, str]:
         "JiraSecretArn": {"url": urls["jira"], "user": jira.USER, "token": jira.TOKEN, "project": jira.PROJECT},
         "KibanaSecretArn": {"url": urls["kibana"], "api_key": kibana.API_KEY},
         "OpenSearchSecretArn": {"user": opensearch.USER, "password": opensearch.PASSWORD},
+        "SlackSecretArn": {
+            "bot_token": slack.BOT_TOKEN,
+            "channel": slack.CHANNEL,
+            "signing_secret": slack.SIGNING_SECRET,
+            "api_url": f"{urls['slack']}/api/",
+        },
     }
     manager = cloud.session().client("secretsmanager")
     arns = {parameter: _keep_secret(manager, f"sandbox/{parameter}", secret) for parameter, secret in secrets.items()}

@@ -1,4 +1,4 @@
-"""Sandbox twins of Jira, Kibana Cases and OpenSearch: stateful, with the vendors' rules, on 127.0.0.1."""
+"""Sandbox twins of Jira, Kibana Cases, OpenSearch and Slack: stateful, with the vendors' rules, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from local.twins.jira import JiraTwin
 from local.twins.kibana import KibanaTwin
 from local.twins.opensearch import OpenSearchTwin
 from local.twins.server import Twin
+from local.twins.slack import SlackTwin
 
 
 class Twins:
@@ -20,7 +21,7 @@ class Twins:
     state_dir
         Where each twin keeps its state from one start to the next; None forgets it.
     ports
-        Fixed ports by twin ("jira", "kibana", "opensearch"); a free one where none is given.
+        Fixed ports by twin ("jira", "kibana", "opensearch", "slack"); a free one where none is given.
     """
 
     def __init__(self, state_dir: Path | None = None, ports: Mapping[str, int] | None = None) -> None:
@@ -28,7 +29,13 @@ class Twins:
         self.jira = JiraTwin(_file(state_dir, "jira"), ports.get("jira", 0))
         self.kibana = KibanaTwin(_file(state_dir, "kibana"), ports.get("kibana", 0))
         self.opensearch = OpenSearchTwin(_file(state_dir, "opensearch"), ports.get("opensearch", 0))
-        self._all: dict[str, Twin] = {"jira": self.jira, "kibana": self.kibana, "opensearch": self.opensearch}
+        self.slack = SlackTwin(_file(state_dir, "slack"), ports.get("slack", 0))
+        self._all: dict[str, Twin] = {
+            "jira": self.jira,
+            "kibana": self.kibana,
+            "opensearch": self.opensearch,
+            "slack": self.slack,
+        }
 
     def start(self) -> Self:
         for twin in self._all.values():
@@ -59,4 +66,4 @@ def _file(state_dir: Path | None, name: str) -> Path | None:
     return state_dir / f"{name}.json" if state_dir else None
 
 
-__all__ = ["JiraTwin", "KibanaTwin", "OpenSearchTwin", "Twins"]
+__all__ = ["JiraTwin", "KibanaTwin", "OpenSearchTwin", "SlackTwin", "Twins"]
