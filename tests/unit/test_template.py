@@ -22,7 +22,13 @@ VENDORS = {
     ("triage", "send_slack"),
     ("triage", "refresh_messages"),
     ("triage", "receive_action"),
+    ("scripts", "ask_approval"),
+    ("scripts", "report_script"),
 }
+# What all functions of a stack may do, or all scripts of high risk.
+SHARED_POLICIES = [{"Ref": name} for name in ("UseKeyPolicy", "RecordCallPolicy", "UseApprovalPolicy")]
+# Their function is the script that is asked for.
+ANY_SCRIPT = {"PlanScript", "RunScript"}
 
 
 def resources(group: str, kind: str) -> dict[str, dict[str, Any]]:
@@ -44,9 +50,7 @@ def stems(group: str) -> list[str]:
 HANDLERS = [(group, stem) for group in GROUPS for stem in stems(group)]
 # Functions' names are told apart over all groups, so a Task's name says whose it is.
 FUNCTIONS = {
-    name: properties
-    for group in GROUPS
-    for name, properties in resources(group, "AWS::Serverless::Function").items()
+    name: properties for group in GROUPS for name, properties in resources(group, "AWS::Serverless::Function").items()
 }
 MACHINES = {
     properties["DefinitionUri"].rpartition("/")[2].removesuffix(".asl.yaml"): properties
@@ -74,12 +78,16 @@ TASKS = {name: state for stem in MACHINES for name, state in tasks(machine(stem)
 
 
 def environment_read(path: Path) -> set[str]:
-    """Names that a handler reads by `os.environ[...]` or `os.environ.get(...)`."""
+    """Names that a handler reads by `os.environ[...]` or `os.environ.get(...)`, a script by `run.settings`."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("os.environ", "run.settings"):
             names.add(ast.literal_eval(node.slice))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.environ.get", "os.getenv"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "os.environ.get",
+            "os.getenv",
+            "run.settings.get",
+        ):
             names.add(ast.literal_eval(node.args[0]))
     return names
 
@@ -113,10 +121,11 @@ def test_function_has_its_handler_and_nothing_else_is_watched(group):
 
 @pytest.mark.parametrize(("group", "stem"), HANDLERS)
 def test_function_is_given_what_its_handler_reads(group, stem):
-    given = FUNCTIONS[f"{camel(stem)}Function"]["Environment"]["Variables"]
+    given = FUNCTIONS[f"{camel(stem)}Function"].get("Environment", {}).get("Variables", {})
+    shared = template(f"functions/{group}/template.yaml")["Globals"]["Function"]["Environment"]["Variables"]
     read = environment_read(ROOT / f"functions/{group}/{stem}.py")
     # Lambda itself gives every function its region.
-    assert set(given) == read - {"AWS_REGION"}
+    assert set(given) == read - {"AWS_REGION"} - set(shared)
 
 
 @pytest.mark.parametrize(("group", "stem"), HANDLERS)
@@ -131,6 +140,8 @@ def test_task_calls_the_function_of_its_name(name):
     parameters = TASKS[name]["Parameters"]
     if "StateMachineArn" in parameters:
         assert (name, parameters["StateMachineArn"]) == ("ClusterBatches", "${ClusterBatchesArn}")
+    elif name in ANY_SCRIPT:
+        assert parameters["FunctionName.$"] == "$.request.function"
     else:
         assert parameters["FunctionName"] == f"${{{name}FunctionArn}}"
 
@@ -150,7 +161,7 @@ def test_machine_may_invoke_the_functions_it_calls_and_no_others(stem):
     called = [name for name, task in tasks(machine(stem)["States"]).items() if "FunctionName" in task["Parameters"]]
     statements = [statement for policy in MACHINES[stem]["Policies"] for statement in policy["Statement"]]
     (invoke,) = (statement for statement in statements if statement["Action"] == "lambda:InvokeFunction")
-    assert sorted(resource["Fn::GetAtt"][0] for resource in invoke["Resource"]) == sorted(
+    assert sorted(resource["Fn::GetAtt"][0] for resource in invoke["Resource"] if "Fn::GetAtt" in resource) == sorted(
         f"{name}Function" for name in called
     )
 
@@ -184,7 +195,10 @@ def test_task_is_bounded_and_retries_what_passes(name):
         return
     assert {"TransientError", "Lambda.ServiceException", "Lambda.TooManyRequestsException"} <= retried
     assert not {"InvalidInputError", "ModelError", "ConflictError", "States.ALL", "States.TaskFailed"} & retried
-    if ".waitForTaskToken" in task["Resource"]:
+    if "HeartbeatSecondsPath" in task:
+        # Nobody sends heartbeats for people: theirs is the time they have, and its end is no failure.
+        assert "States.HeartbeatTimeout" in task["Catch"][0]["ErrorEquals"]
+    elif ".waitForTaskToken" in task["Resource"]:
         assert "HeartbeatSeconds" in task
         assert "States.HeartbeatTimeout" in retried
         assert ("CapacityError" in retried) == (
@@ -269,7 +283,7 @@ def test_function_has_rights_of_its_own_on_named_resources(name):
     for policy in FUNCTIONS[name]["Policies"]:
         if "Fn::If" in policy:
             policy = policy["Fn::If"][1]
-        if policy == {"Ref": "UseKeyPolicy"}:
+        if policy in SHARED_POLICIES:
             continue
         assert set(policy) == {"Version", "Statement"}
         assert all(statement["Effect"] == "Allow" and statement["Resource"] for statement in policy["Statement"])
