@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from local import deploy, measure, report, sandbox
+from local import deploy, measure, report, sandbox, triage_commands
 from local.cloud import DEFAULT_PORT, LocalCloudError
 from local.pipeline import (
     Run,
@@ -45,7 +45,7 @@ _MODEL_START_SECONDS, _MODEL_ANSWER_SECONDS = 60, 3_600
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the process's exit code: 0 success, 1 failure, 2 wrong usage."""
-    args = parser().parse_args(arguments)
+    args = parser().parse_args(triage_commands.with_default(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     # A shell starts what runs in its background with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="watchfloor",
-        description="Alerts in, attack flows, campaigns, Jira issues and cases out, on a local cloud.",
+        description="Alerts in, attack flows, campaigns, Jira issues and cases out; errors in logs explained.",
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -106,6 +106,8 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--stack", metavar="NAME", help="of this stack in your AWS account")
     show.add_argument("--json", action="store_true", help="the whole document as JSON")
     show.set_defaults(command=_campaign_show)
+
+    triage_commands.add_to(commands)
 
     model = commands.add_parser(
         "model",

@@ -20,6 +20,7 @@ from watchfloor import incidents
 from watchfloor.clients.incident_table import IncidentTable
 from watchfloor.clients.items import plain
 from watchfloor.incidents import Incident
+from watchfloor.layout import IncidentLayout
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Desk:
         """The last report written about an incident."""
         s3 = self.deployment.client("s3")
         for generation in range(incident.generation, 0, -1):
-            key = f"triage/{incident.fingerprint}/{generation}/report.json"
+            key = IncidentLayout(incident.fingerprint, generation).report
             try:
                 return json.load(s3.get_object(Bucket=self.deployment.bucket, Key=key)["Body"])
             except ClientError as error:

@@ -56,9 +56,13 @@ def _facts(found: dict[str, Any], path: Path) -> Table:
 
 def _nothing(received: dict[str, Any]) -> str:
     """Why no message came of an event."""
-    if received.get("refused"):
-        return f"Nothing is explained: {received['refused']}."
-    if not received.get("errors"):
+    if received["status"] == "control":
+        return "A control message: CloudWatch Logs asks whether somebody listens. Nothing is to be explained."
+    if received["status"] == "refused":
+        return "Its log group is one of Watchfloor's own, and those are not explained: that could go on for ever."
+    if received["held"]:
+        return f"{len(received['held'])} incidents are held back: the limit of an hour is reached (TriageIncidentsPerHour)."
+    if not received["errors"]:
         return "There is no error in it, so nothing is explained."
     return (
         f"{received['errors']} errors of incidents that are told already; they are counted there "
