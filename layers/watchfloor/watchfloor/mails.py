@@ -59,6 +59,7 @@ def _mail_lines(incident: ReportView) -> Iterator[str]:
     yield from _part("Earlier incidents like this", [_mail_row(row) for row in incident.evidence(EARLIER)])
     yield from _part("Stack Overflow", [_mail_row(row, with_text=False) for row in incident.evidence(STACK_OVERFLOW)])
     yield from _part("Missing", [f"- {_flat(row)}" for row in incident.missing])
+    yield from _part("Why the verdict is no better one", [f"- {_flat(row)}" for row in incident.doubts])
     yield from _part("Limits reached", [f"- {_flat(row)}" for row in incident.limits])
     grouping = [f"Grouped by {_flat(incident.grouping)}"] if incident.grouping else []
     yield from _part("About this mail", [f"Fingerprint {incident.fingerprint}", *grouping])

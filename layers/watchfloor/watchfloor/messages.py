@@ -252,7 +252,7 @@ def _status(incident: ReportView, page: Mrkdwn) -> str:
         into = f" into {page.code(data['into'], 80)}" if data.get("into") else ""
         return f"🔀 Merged{into}{by}{note}"
     if incident.status == "reopened":
-        return f"🔁 It is back after silence{note}"
+        return f"🔁 *It is back.*{note}"
     return ""
 
 
@@ -384,18 +384,25 @@ def _answer_links(incident: ReportView, page: Mrkdwn, detail: _Detail) -> list[s
 
 def _small_print(incident: ReportView, page: Mrkdwn, detail: _Detail) -> Iterator[Json]:
     """What is missing, which limits were reached, how it was grouped."""
-    for mark, title, rows in (("⚠️", "Missing", incident.missing), ("⛔", "Limit reached", incident.limits)):
+    parts = (
+        ("⚠️", "Missing", incident.missing),
+        ("⛔", "Limit reached", incident.limits),
+        ("🔎", "Why the verdict is no better one", incident.doubts),
+    )
+    for mark, title, rows in parts:
         if rows:
             page.was_cut |= len(rows) > detail.items + 3
             text = "\n".join(f"• {page.prose(row, 200)}" for row in rows[: detail.items + 3])
             yield context(f"{mark} *{title}*\n{text}")
     generation = incident.data.get("generation")
-    parts = [f"Fingerprint {page.code(incident.fingerprint, 80)}"]
+    about = [f"Fingerprint {page.code(incident.fingerprint, 80)}"]
     if generation and str(generation) != "1":
-        parts.append(f"incident {page.line(generation, 20)} of this kind")
+        about.append(f"incident {page.line(generation, 20)} of this kind")
     if incident.grouping:
-        parts.append(f"grouped by {page.prose(incident.grouping, 200)}")
-    yield context(" · ".join(parts))
+        about.append(f"grouped by {page.prose(incident.grouping, 200)}")
+    if incident.data.get("model"):
+        about.append(f"explained by {page.line(incident.data['model'], 60)}")
+    yield context(" · ".join(about))
     if page.was_cut:
         # An address as long as that would take the room of two paragraphs a second time.
         yield context(f"✂️ Shortened. Everything is in {page.link(incident.links.get('report'), 'the whole report')}.")

@@ -1,10 +1,10 @@
 """A triage report as those who write messages read it.
 
 Report, besides `fingerprint` and `title` all optional: `count`, `first_seen`, `last_seen` (epoch seconds), `status`,
-`generation`, `log_group`, `log_stream`, `grouped_by` {rule, reason}, `error` {type, message, language, frames},
+`generation`, `log_group`, `log_stream`, `grouped_by` {rule, reason}, `error` {type, message, language, frames, innermost first},
 `context` [line or {id, time, text, is_error}], `verdict`, `answer` {what_happened, likely_cause, next_steps, evidence
 [{line, quote}], side, links}, `evidence` [{kind, source, text, url}], `missing` [text or {what, why}], `limits`
-[text], `links` {report, logs, execution}.
+[text], `links` {report, logs, execution}, `doubts` [why the verdict is no better one], `model`.
 
 State: what of the report has changed (`count`, `first_seen`, `last_seen`, `status`), and `by`, `until` (epoch
 seconds), `note`, `into` (fingerprint) and `per_day` {date: count}.
@@ -27,6 +27,7 @@ CAUSE_TITLES = {
 }
 SIDES = {"application": "in the application", "infrastructure": "in the infrastructure"}
 LINKS = (("report", "Whole report"), ("logs", "Log"), ("execution", "Execution"))
+_LANGUAGES = {"node": "Node.js", "javascript": "JavaScript", "dotnet": ".NET"}
 # Addresses of consoles are long.
 OUR_URL_CHARACTERS = 2_000
 
@@ -145,8 +146,13 @@ class ReportView:
 
     @property
     def place(self) -> list[str]:
-        error = self.error
-        return [str(value) for value in (self.data.get("log_group"), error.get("language")) if value]
+        language = str(self.error.get("language") or "")
+        named = _LANGUAGES.get(language, language.capitalize())
+        return [str(value) for value in (self.data.get("log_group"), named) if value]
+
+    @property
+    def doubts(self) -> list[str]:
+        return [words(row) for row in self.data.get("doubts") or []]
 
 
 def _missing(row: object) -> str:
