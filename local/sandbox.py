@@ -164,8 +164,9 @@ def fresh(
     say("starting the local cloud")
     with LocalCloud(port=port, log_path=log or WORK / "cloud.log") as cloud:
         say(f"deploying to {cloud.endpoint_url}")
-        outputs = deploy.deploy(cloud, built, STACK, {**connect_twins(cloud), **parameters})
-        yield Deployment(cloud, outputs)
+        deployment = Deployment(cloud, deploy.deploy(cloud, built, STACK, {**connect_twins(cloud), **parameters}))
+        connect_buttons(deployment)
+        yield deployment
 
 
 @contextmanager
@@ -223,6 +224,15 @@ def action_url(deployment: Deployment) -> str:
         return url.geturl()
     api_id = url.netloc.partition(".")[0]
     return f"{deployment.cloud.endpoint_url}/_aws/execute-api/{api_id}/$default{url.path}"
+
+
+def connect_buttons(deployment: Deployment) -> None:
+    """Tell the twin of Slack where its buttons lead, as one tells Slack in the app's settings."""
+    body = json.dumps({"url": action_url(deployment)}).encode()
+    url = f"{deployment.cloud.twins['slack']}/_twin/interactivity"
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10):
+        pass
 
 
 def tickets(cloud: Cloud) -> dict[str, dict[str, dict[str, str]]]:

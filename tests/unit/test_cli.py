@@ -428,7 +428,8 @@ def test_kept_cloud_is_deployed_again_only_for_other_parameters(monkeypatch):
 def test_secrets_of_the_twins_are_kept_and_renewed():
     with mock_aws():
         session = boto3.Session(aws_access_key_id="t", aws_secret_access_key="t", region_name="us-east-1")
-        urls = {name: f"http://127.0.0.1:{n}" for n, name in enumerate(("jira", "kibana", "opensearch"))}
+        names = ("jira", "kibana", "opensearch", "slack", "openai", "stack_exchange")
+        urls = {name: f"http://127.0.0.1:{n}" for n, name in enumerate(names)}
         cloud: Any = argparse.Namespace(twins=urls, session=lambda: session)
         first = sandbox.connect_twins(cloud)
         assert sandbox.connect_twins(cloud) == first

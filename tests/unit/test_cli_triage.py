@@ -225,3 +225,17 @@ def test_detach_takes_the_filter_away_once(groups):
     assert list(groups.attached()) == []
     with pytest.raises(UserError, match="is not attached"):
         groups.detach("/aws/lambda/shop")
+
+
+# --- Slack's buttons
+
+
+def test_buttons_of_a_local_api_lead_to_the_cloud_s_own_address():
+    outputs = {"TriageActionUrl": "http://ab12.execute-api.127.0.0.1:4566/slack/actions"}
+    cloud = sandbox.KeptCloud("http://127.0.0.1:4566", {}, 1, outputs)
+    assert (
+        sandbox.action_url(Deployment(cloud, outputs))
+        == "http://127.0.0.1:4566/_aws/execute-api/ab12/$default/slack/actions"
+    )
+    public = {"TriageActionUrl": "https://ab12.execute-api.eu-central-1.amazonaws.com/slack/actions"}
+    assert sandbox.action_url(Deployment(Aws(), public)) == public["TriageActionUrl"]
