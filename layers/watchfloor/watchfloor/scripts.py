@@ -255,7 +255,8 @@ class Mask:
         """A JSON value of the same shape; long texts are cut."""
         if isinstance(value, Mapping):
             return {
-                str(key): _MASK if item and _is_secret(str(key)) else self.value(item) for key, item in value.items()
+                str(key): _MASK if _is_secret(str(key)) and (isinstance(item, Planned) or item) else self.value(item)
+                for key, item in value.items()
             }
         if isinstance(value, list | tuple | set | frozenset):
             return [self.value(item) for item in value]
