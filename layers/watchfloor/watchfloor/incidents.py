@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from watchfloor.errors import ConflictError, InvalidInputError
-from watchfloor.fingerprints import Fingerprint
+from watchfloor.fingerprints import SPLITS, Fingerprint
 from watchfloor.log_events import ErrorEvent
 
 OPEN, ACKNOWLEDGED, SILENCED, RESOLVED, MERGED, REOPENED = (
@@ -161,8 +161,7 @@ def kind_of(error: ErrorEvent) -> str:
     """What looks alike: the type of the error and the function of ours that it went through last."""
     if not error.type:
         return ""
-    # Innermost first or last depends on the language; one end of it tells apart well enough.
-    own = next((frame for frame in error.frames if frame.in_app), None)
+    own = next((frame for frame in reversed(error.frames) if frame.in_app), None)
     place = (own.function or own.file or own.module or "") if own else ""
     # An index takes no longer keys.
     return f"{error.type} in {place}"[:500] if place else error.type[:500]
@@ -280,6 +279,8 @@ def unmerge(incident: Incident, *, by: str, now: float) -> Incident:
 
 def split(incident: Incident, split_by: Sequence[str], *, by: str, now: float) -> Incident:
     """From now on the incident's errors are told apart by this too; nothing given takes it back."""
+    if unknown := [name for name in split_by if name not in SPLITS]:
+        raise InvalidInputError(f"errors cannot be told apart by {', '.join(unknown)}; by {', '.join(SPLITS)} they can")
     return _due(replace(incident, split_by=tuple(dict.fromkeys(split_by)), by=by, changed_at=now), now)
 
 

@@ -119,3 +119,50 @@ class RunLayout:
 
     def state(self, stream: str, model: str) -> str:
         return f"state/{quote(stream, safe='')}/{self.run_id}/{model}.json"
+
+
+@dataclass(frozen=True)
+class IncidentLayout:
+    """S3 keys of one generation of an incident (error triage)."""
+
+    fingerprint: str
+    generation: int
+
+    def _key(self, name: str) -> str:
+        return f"triage/{self.fingerprint}/{self.generation}/{name}.json"
+
+    # what stays inside the account
+
+    @property
+    def raw(self) -> str:
+        return self._key("raw")
+
+    @property
+    def redacted(self) -> str:
+        return self._key("redacted")
+
+    # what holds no secrets any more
+
+    @property
+    def error(self) -> str:
+        return self._key("error")
+
+    @property
+    def context(self) -> str:
+        return self._key("context")
+
+    @property
+    def evidence_stack_overflow(self) -> str:
+        return self._key("evidence_stack_overflow")
+
+    @property
+    def evidence_earlier_incidents(self) -> str:
+        return self._key("evidence_earlier_incidents")
+
+    @property
+    def answer(self) -> str:
+        return self._key("answer")
+
+    @property
+    def report(self) -> str:
+        return self._key("report")

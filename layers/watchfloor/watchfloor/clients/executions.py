@@ -95,4 +95,4 @@ class Executions:
         return True
 
 
-_REPORTING_STATES = {"ReportFailure", "RunFailed"}
+_REPORTING_STATES = {"ReportFailure", "RunFailed", "TriageFailed"}

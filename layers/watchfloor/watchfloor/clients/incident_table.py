@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from watchfloor.clients.aws import error_code, passing_errors
 from watchfloor.clients.items import plain, stored
 from watchfloor.errors import ConflictError, InvalidInputError, TransientError
-from watchfloor.incidents import Incident
+from watchfloor.incidents import START, Incident
 
 # DynamoDB has at most this many items in a transaction.
 TRANSACTION_ITEMS = 100
@@ -146,13 +146,21 @@ class IncidentTable:
             )
         return [row["fingerprint"] for row in found["Items"]]
 
-    def held(self, limit: int = 200) -> list[Incident]:
-        """Incidents whose start is held back."""
+    def held(self, now: float, limit: int = 200) -> list[Incident]:
+        """Incidents whose start waits for the next hour."""
+        with passing_errors():
+            found = self._table.query(IndexName="by_to_do", KeyConditionExpression=_later_starts(now), Limit=limit)
+        return [incident for row in found["Items"] if (incident := self.get(row["fingerprint"])).is_held]
+
+    def held_count(self, now: float) -> int:
+        """How many starts wait for the next hour."""
         with passing_errors():
             found = self._table.query(
-                IndexName="by_to_do", KeyConditionExpression=Key("to_do").eq("start"), Limit=limit
+                IndexName="by_to_do",
+                KeyConditionExpression=_later_starts(now),
+                Select="COUNT",
             )
-        return [incident for row in found["Items"] if (incident := self.get(row["fingerprint"])).is_held]
+        return found["Count"]
 
     def recent(self, limit: int = 100) -> list[dict[str, Any]]:
         """`fingerprint`, `title`, `status`, `total`, `last_seen` of incidents, those seen last first."""
@@ -281,7 +289,18 @@ class IncidentTable:
         }
 
     def _ended(self, incident: Incident) -> dict[str, Any]:
-        kept = ("generation", "status", "count", "since", "last_seen", "title", "by", "note", "changed_at", "back_after")
+        kept = (
+            "generation",
+            "status",
+            "count",
+            "since",
+            "last_seen",
+            "title",
+            "by",
+            "note",
+            "changed_at",
+            "back_after",
+        )
         row = {key: value for key, value in incident.to_json().items() if key in kept}
         item = _numbered("generation", incident.generation)
         return stored({**row, "fingerprint": incident.fingerprint, "item": item, "expires_at": self._expiry()})
@@ -344,6 +363,10 @@ class _Refused(ConflictError):
 
 
 _VALUES_NONE = {"ExpressionAttributeValues": {":none": ""}}
+
+
+def _later_starts(now: float) -> Any:
+    return Key("to_do").eq(START) & Key("due_at").gt(stored(float(now)))
 
 
 def _numbered(name: str, generation: int) -> str:
