@@ -1,4 +1,4 @@
-"""Restarts an ECS service: a new deployment of what it runs now, and waits until it is stable."""
+"""Restarts an ECS service: a new deployment of what it runs now, followed until it is stable or given up."""
 
 from __future__ import annotations
 
@@ -9,36 +9,74 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
 from watchfloor.clients.script_runtime import Script, ScriptRun
-from watchfloor.errors import ConflictError, NotFoundError
+from watchfloor.errors import ConflictError, DeadlineError, NotFoundError
+from watchfloor.rollouts import Rollout, RolloutError, primary, rollout
 from watchfloor.scripts import Parameters
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
+LOOK_EVERY_SECONDS = 2
 
 
 class RestartService(Parameters):
     service_name: Name = Field(description="The ECS service to restart")
     cluster: Name = Field("default", description="The cluster it runs in")
     wait_seconds: int = Field(600, ge=0, le=840, description="How long to wait until it is stable; 0 does not wait")
+    replace_deployment: bool = Field(False, description="Restart although a deployment is still going on")
 
 
 def restart_service(parameters: RestartService, run: ScriptRun) -> dict[str, Any]:
     before = describe(parameters, run)
-    if before["status"] != "ACTIVE":
-        raise ConflictError(
-            f"the service {parameters.service_name} is {before['status']}, so there is nothing to restart"
-        )
-    run.write("ecs").update_service(
+    check(before, parameters)
+    answer = run.write("ecs").update_service(
         cluster=parameters.cluster, service=parameters.service_name, forceNewDeployment=True
     )
-    after = run.wait_until(lambda: stable(describe(parameters, run)), parameters.wait_seconds)
-    now = after or before
-    return {
+    about = {
         "service_name": parameters.service_name,
+        "cluster": parameters.cluster,
         "task_definition": before["taskDefinition"],
-        "desired_count": now["desiredCount"],
-        "running_count": now["runningCount"],
-        "is_stable": after is not None,
+        "replaces": primary(before).get("id"),
     }
+    if run.dry_run:
+        return {**about, "desired_count": before["desiredCount"], "running_count": before["runningCount"]}
+    deployment_id = primary(answer["service"])["id"]
+    last = follow(parameters, run, deployment_id)
+    if last.state == "FAILED":
+        raise RolloutError(f"the restart of {parameters.service_name} failed, deployment {deployment_id}: {last}")
+    if last.state == "IN_PROGRESS" and parameters.wait_seconds:
+        raise DeadlineError(
+            f"{parameters.service_name} was restarted (deployment {deployment_id}), but is not stable after "
+            f"{parameters.wait_seconds} s; ECS goes on: {last}"
+        )
+    return {**about, **last.to_dict(), "is_stable": last.state == "COMPLETED"}
+
+
+def check(service: dict[str, Any], parameters: RestartService) -> None:
+    """Refuse what a new deployment would not help, or would make worse."""
+    name = parameters.service_name
+    if service["status"] != "ACTIVE":
+        raise ConflictError(f"the service {name} is {service['status']}, so there is nothing to restart")
+    if service["desiredCount"] == 0:
+        raise ConflictError(f"the service {name} is scaled to 0 tasks, so there is nothing to restart")
+    controller = service.get("deploymentController", {}).get("type", "ECS")
+    if controller != "ECS":
+        raise ConflictError(f"deployments of {name} are made by {controller}; restart it there")
+    now = primary(service)
+    if now.get("rolloutState") == "IN_PROGRESS" and not parameters.replace_deployment:
+        raise ConflictError(
+            f"the deployment {now['id']} of {name} is still going on; wait for it, or set replace_deployment"
+        )
+
+
+def follow(parameters: RestartService, run: ScriptRun, deployment_id: str) -> Rollout:
+    """The deployment at its end, or as it stood when the time was up."""
+    seen: list[Rollout] = []
+
+    def look() -> bool:
+        seen.append(rollout(describe(parameters, run), deployment_id))
+        return seen[-1].state != "IN_PROGRESS"
+
+    run.wait_until(look, parameters.wait_seconds, every_seconds=LOOK_EVERY_SECONDS)
+    return seen[-1]
 
 
 def describe(parameters: RestartService, run: ScriptRun) -> dict[str, Any]:
@@ -48,12 +86,6 @@ def describe(parameters: RestartService, run: ScriptRun) -> dict[str, Any]:
     if not found:
         raise NotFoundError(f"there is no service {parameters.service_name} in the cluster {parameters.cluster}")
     return found[0]
-
-
-def stable(service: dict[str, Any]) -> dict[str, Any] | None:
-    """The service, once only the new deployment is left and runs all its tasks."""
-    is_stable = len(service["deployments"]) == 1 and service["runningCount"] == service["desiredCount"]
-    return service if is_stable else None
 
 
 script = Script("oncall-restart-service", RestartService, restart_service, risk="medium", environment=os.environ)
