@@ -1,0 +1,1 @@
+"""Around the ops scripts: the catalogue, its check, its documentation, new ones."""
