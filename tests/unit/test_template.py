@@ -89,9 +89,6 @@ def environment_read(path: Path) -> set[str]:
             "run.settings.get",
         ):
             names.add(ast.literal_eval(node.args[0]))
-        # A script of high risk has its runtime look for the approval.
-        if isinstance(node, ast.keyword) and node.arg == "risk" and ast.unparse(node.value) == "'high'":
-            names.add("APPROVAL_TABLE")
     return names
 
 
