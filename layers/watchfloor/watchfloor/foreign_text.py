@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, urlsplit
 
 from watchfloor.markup import length
@@ -21,6 +21,7 @@ _WWW = re.compile(r"\bwww\.", re.IGNORECASE)
 _CODE_SPAN = re.compile(r"`([^`\n]+)`")
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MAX_MARKS = 3
+_FENCES = len("```\n\n```")
 # Blank in every font though their category is that of a letter or a symbol.
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
@@ -59,7 +60,8 @@ def safe_url(url: object, limit: int = MAX_URL_CHARACTERS) -> str:
     except ValueError:
         return ""
     encoded = quote(text, safe="!#$%&'()*+,/:;=?@[]~-._")
-    return encoded if is_web and "\\" not in text and len(_link_target(encoded)) <= limit else ""
+    is_plain = text.isprintable() and not set(text) & set(" \\")
+    return encoded if is_web and is_plain and len(_link_target(encoded)) <= limit else ""
 
 
 class Mrkdwn:
@@ -97,19 +99,27 @@ class Mrkdwn:
 
     def block(self, lines: Iterable[object], limit: int, line_limit: int = 200) -> str:
         """Lines in a code block, at most `limit` in all; indentation stays."""
-        shown: list[str] = []
-        room = limit - 8
-        for each in lines:
-            for line in visible(each, line_limit * 20).rstrip().split("\n"):
-                escaped = self._add("", line.rstrip(), line_limit)
-                room -= length(escaped) + 1
-                if room < 0:
+        return self.blocks(lines, limit, line_limit, most=1)[0]
+
+    def blocks(self, lines: Iterable[object], limit: int, line_limit: int, most: int) -> list[str]:
+        """Lines in as many code blocks as they need, at most so many."""
+        pages: list[list[str]] = [[]]
+        room = limit - _FENCES
+        for line in self._lines(lines, min(line_limit, limit - _FENCES - 1)):
+            if length(line) + 1 > room:
+                if len(pages) == most:
                     self.was_cut = True
                     break
-                shown.append(escaped)
-            if room < 0:
-                break
-        return "```\n" + ("\n".join(shown) or " ") + "\n```"
+                pages.append([])
+                room = limit - _FENCES
+            pages[-1].append(line)
+            room -= length(line) + 1
+        return ["```\n" + ("\n".join(page) or " ") + "\n```" for page in pages]
+
+    def _lines(self, texts: Iterable[object], limit: int) -> Iterator[str]:
+        for text in texts:
+            for line in visible(text, limit * 20).rstrip().split("\n"):
+                yield self._add("", line.rstrip(), limit)
 
     def link(self, url: object, text: object, limit: int = 150, url_limit: int = MAX_URL_CHARACTERS) -> str:
         """A link, or its text where the address is none to link to."""

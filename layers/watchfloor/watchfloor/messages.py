@@ -72,6 +72,9 @@ class _Detail:
     items: int
 
 
+# Room for what is said when it is decided, and for the script's answer.
+_MAX_APPROVAL_CHARACTERS = 9_500
+
 # The next smaller one where a message would be too long.
 _DETAILS = (
     _Detail(cause=500, steps=5, prose=1_500, quotes=6, frames=8, lines=9, line=200, items=5),
@@ -102,6 +105,9 @@ def incident_message(
         blocks = list(_incident_blocks(incident, page, detail, buttons))
         if size_of(blocks) <= MAX_MESSAGE_CHARACTERS:
             break
+    while size_of(blocks) > MAX_MESSAGE_CHARACTERS:
+        # What stands last of all but the fingerprint and the link to the whole report.
+        del blocks[-3]
     return {"text": _notification(incident), "blocks": blocks}
 
 
@@ -430,13 +436,14 @@ def approval_message(approval: Mapping[str, Any]) -> Json:
     ----------
     approval
         `id`, `script`, `requested_by`, `reason`, `parameters` (secrets masked), `plan` (write calls, each text or
-        {service, operation, parameters, resource}), `risk`, `expires_at` (epoch seconds), `links` {document}.
+        {service, operation, parameters, resource}), `risk`, `expires_at` (epoch seconds), `links` {document}. What is
+        longer than about 9,000 characters can only be refused, since nobody would see what they approve.
     """
     page = Mrkdwn()
     script, approval_id = one_line(approval.get("script"), 80), one_line(approval.get("id"), 200)
     confirm = {
         "title": plain(f"Run {script}?", 100),
-        "text": plain(f"The plan's {_calls(approval)} are made at once.", 300),
+        "text": plain(f"Makes the plan's {_calls(approval)} at once.", 300),
         "confirm": plain("Run it"),
         "deny": plain("Not yet"),
         "style": "danger",
@@ -447,17 +454,21 @@ def approval_message(approval: Mapping[str, Any]) -> Json:
         "confirm": plain("Refuse"),
         "deny": plain("Not yet"),
     }
-    blocks = [
-        *_approval_blocks(approval, page, f"🙋 Run {script}?"),
-        context(f"Expires {date(approval['expires_at'])}" if approval.get("expires_at") else "Does not expire"),
-        {
-            "type": "actions",
-            "elements": [
-                button(APPROVE, "Approve and run", approval_id, style="primary", confirm=confirm),
-                button(REFUSE, "Refuse", approval_id, style="danger", confirm=refusal),
-            ],
-        },
-    ]
+    blocks = list(_approval_blocks(approval, page, f"🙋 Run {script}?"))
+    blocks.append(
+        context(f"Expires {date(approval['expires_at'])}" if approval.get("expires_at") else "Does not expire")
+    )
+    approve = button(APPROVE, "Approve and run", approval_id, style="primary", confirm=confirm)
+    refuse = button(REFUSE, "Refuse", approval_id, style="danger", confirm=refusal)
+    # Who approves has to have seen all of it.
+    if page.was_cut or size_of(blocks) > _MAX_APPROVAL_CHARACTERS:
+        blocks[2:-1] = [
+            section("⚠️ *This is too much to be shown here, so it cannot be approved here.* Ask for less at once.")
+        ]
+        elements = [refuse]
+    else:
+        elements = [approve, refuse]
+    blocks.append({"type": "actions", "elements": elements})
     text = f"🙋 {script} waits for approval, asked for by {one_line(approval.get('requested_by'), 80)}"
     return {"text": fallback(text), "blocks": blocks}
 
@@ -483,10 +494,14 @@ def decided_message(approval: Mapping[str, Any]) -> Json:
     script = one_line(approval.get("script"), 80)
     by = f" by *{page.line(approval['by'], 80)}*" if approval.get("by") else ""
     at = f" {date(approval['at'])}" if approval.get("at") else ""
-    blocks = [*_approval_blocks(approval, page, f"{mark} {script}: {word.lower()}"), section(f"{word}{by}{at}.")]
+    blocks = [*_approval_blocks(approval, page, f"{mark} {script}: {word.lower()}")]
+    if size_of(blocks) > _MAX_APPROVAL_CHARACTERS:
+        del blocks[2:]
+    blocks.append(section(f"{word}{by}{at}."))
     result = approval.get("result")
     if result is not None:
-        blocks.append(section(f"*Result*\n{page.block([pretty(result)], 2_000, 300)}"))
+        room = 2_000 if size_of(blocks) < 5_000 else 800
+        blocks.append(section(f"*Result*\n{page.block([pretty(result)], room, 300)}"))
     outcome = f", {one_line(result['status'], 40)}" if isinstance(result, Mapping) and result.get("status") else ""
     who = f" by {one_line(approval['by'], 80)}" if approval.get("by") else ""
     return {"text": fallback(f"{mark} {script}: {word.lower()}{who}{outcome}"), "blocks": blocks}
@@ -494,24 +509,22 @@ def decided_message(approval: Mapping[str, Any]) -> Json:
 
 def _approval_blocks(approval: Mapping[str, Any], page: Mrkdwn, title: str) -> Iterator[Json]:
     yield header(title)
-    asked = f"Asked for by *{page.line(approval.get('requested_by') or 'nobody named', 80)}*"
+    asked = f"Asked for by *{page.line(approval.get('requested_by') or 'nobody named', 200)}*"
     risk = f" · risk *{page.line(approval['risk'], 200)}*" if approval.get("risk") else ""
-    reason = f"\n{page.prose(approval['reason'], 500)}" if approval.get("reason") else ""
+    # One that is cut is no reason to forbid the approval, as a plan is.
+    reason = f"\n{Mrkdwn().prose(approval['reason'], 500)}" if approval.get("reason") else ""
     yield section(f"{asked}{risk}{reason}")
     if approval.get("parameters"):
         lines = [f"{name} = {compact(value)}" for name, value in approval["parameters"].items()]
-        yield section(f"*Parameters*\n{page.block(lines, 1_500, 300)}")
+        yield section(f"*Parameters*\n{page.block(lines, 2_500, 2_400)}")
     plan = [_call(call) for call in approval.get("plan") or []]
-    yield section(
-        f"*What it would do* ({_calls(approval)})\n{page.block(plan, 2_500, 400)}"
-        if plan
-        else "*It would write nothing.*"
-    )
+    yield section(f"*What it would do* ({_calls(approval)})" if plan else "*It would write nothing.*")
+    if plan:
+        for part in page.blocks(plan, 2_900, 2_800, most=4):
+            yield section(part)
     document = (approval.get("links") or {}).get("document")
     if safe_url(document):
         yield context(page.link(document, "The script's document"))
-    if page.was_cut:
-        yield context("Shortened: the dry run's answer has the whole plan.")
 
 
 def _calls(approval: Mapping[str, Any]) -> str:
