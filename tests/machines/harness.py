@@ -46,6 +46,7 @@ logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
 
 _TEST_ENVIRONMENT = {
     "AWS_DEFAULT_REGION": REGION,
+    "AWS_REGION": REGION,
     "MOTO_ACCOUNT_ID": ACCOUNT,
     "POWERTOOLS_LOG_LEVEL": "CRITICAL",
     "POWERTOOLS_METRICS_DISABLED": "true",
@@ -115,10 +116,12 @@ class Context:
 
 
 class Cloud:
-    """A deployed stack; `parameters` are the root template's.
+    """A deployed child stack; `parameters` are the root template's.
 
     Attributes
     ----------
+    child, group
+        The root template's resource, and the folder of its functions.
     fates
         Model name -> what becomes of its next jobs; those that are not named complete.
     faults
@@ -131,10 +134,12 @@ class Cloud:
         Detail types of events that do not arrive.
     """
 
+    child, group = "Pipeline", "pipeline"
+
     def __init__(self, **parameters: str) -> None:
         root = Stack("template.yaml", ModelImage="models", **parameters)
-        nested = root.resources("AWS::Serverless::Application")["Pipeline"]["Parameters"]
-        self._root, self._pipeline = root, Stack("functions/pipeline/template.yaml", **nested)
+        nested = root.resources("AWS::Serverless::Application")[self.child]["Parameters"]
+        self._root, self._pipeline = root, Stack(f"functions/{self.group}/template.yaml", **nested)
         self._functions = self._pipeline.resources("AWS::Serverless::Function")
         self._shared = self._pipeline.globals()["Function"]["Environment"]["Variables"]
         self._function_of = {physical_id(logical_id): logical_id for logical_id in self._functions}
@@ -225,7 +230,7 @@ class Cloud:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            module = _module(stem, tuple(sorted(environment.items())))
+            module = _module(self.group, stem, tuple(sorted(environment.items())))
             return module.lambda_handler(event, Context(stem, self.remaining_milliseconds))
 
     def _invoke_by_api(
@@ -471,15 +476,15 @@ class Cloud:
         """Runs that hold or await the lease of their stream."""
         return [item for item in self.items("StreamTable") if item["item"].startswith("ticket#")]
 
-    def mails(self) -> list[tuple[str, str]]:
+    def mails(self, topic_id: str = "AlertTopic") -> list[tuple[str, str]]:
         """Subject and text of what SNS was given."""
-        topic = sns_backends[ACCOUNT][REGION].topics[f"arn:aws:sns:{REGION}:{ACCOUNT}:{NAME}-alerttopic"]
+        topic = sns_backends[ACCOUNT][REGION].topics[f"arn:aws:sns:{REGION}:{ACCOUNT}:{physical_id(topic_id)}"]
         return [(subject or "", text) for _, text, subject, *_ in topic.sent_notifications]
 
 
-def sample_event(stem: str) -> dict[str, Any]:
+def sample_event(stem: str, group: str = "pipeline") -> dict[str, Any]:
     """A fresh copy of a function's sample event."""
-    return json.loads((ROOT / f"events/pipeline/{stem}.json").read_text())
+    return json.loads((ROOT / f"events/{group}/{stem}.json").read_text())
 
 
 # Clients take longer to make than to use, and know nothing of the cloud they talk to.
@@ -504,9 +509,9 @@ def _model(name: str) -> Callable[[Any], Any]:
 
 
 @cache
-def _module(stem: str, environment: tuple[tuple[str, str], ...]) -> ModuleType:
+def _module(group: str, stem: str, environment: tuple[tuple[str, str], ...]) -> ModuleType:
     """A handler's module, imported once for every environment; the environment is set."""
-    spec = importlib.util.spec_from_file_location(f"handler_{stem}", ROOT / f"functions/pipeline/{stem}.py")
+    spec = importlib.util.spec_from_file_location(f"handler_{stem}", ROOT / f"functions/{group}/{stem}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -177,11 +177,10 @@ def earlier_evidence(ended: Iterable[Mapping[str, Any]], alike: Iterable[Inciden
 
 
 def _ended(row: Mapping[str, Any]) -> str:
-    times = f"seen {row['count']} times" if row["count"] != 1 else "seen once"
     by = f" by {row['by']}" if row.get("by") else ""
     note = f": {row['note']}" if row.get("note") else ""
     said = f"{row['status']}{by}{note}" if row["status"] != "open" or note else "nobody said what resolved it"
-    return f"{said} ({times})"
+    return f"{said} (seen {_times(row['count'])})"
 
 
 # --- what is missing ----------------------------------------------------------------------------------------------
@@ -309,7 +308,7 @@ def failure_mail(
         "",
         what,
         f"Log group:   {', '.join(incident.log_groups)}" if incident else "",
-        f"Seen:        {incident.count} times, last {_time(incident.last_seen)}" if incident else "",
+        f"Seen:        {_times(incident.count)}, last {_time(incident.last_seen)}" if incident else "",
         f"Fingerprint: {incident.fingerprint}" if incident else "",
         f"State:       {state or 'unknown'}",
         f"Why:         {why_of(error, cause) if error else 'not said'}",
@@ -328,7 +327,7 @@ def held_mail(held: Mapping[str, Any]) -> tuple[str, str]:
         f"The limit of {held['limit']} new incidents an hour (parameter TriageIncidentsPerHour) is reached.",
         f"Their errors are counted and kept; they are told from {_time(held['until'])} on:",
         "",
-        *(f"- {row['title']} ({row['log_group']}), seen {row['count']} times" for row in rows),
+        *(f"- {row['title']} ({row['log_group']}), seen {_times(row['count'])}" for row in rows),
     ]
     return subject, "\n".join(lines)
 
@@ -336,6 +335,10 @@ def held_mail(held: Mapping[str, Any]) -> tuple[str, str]:
 def _fragment(text: str) -> str:
     """As the CloudWatch console encodes names in its addresses: percent-encoded twice, with $ for %."""
     return quote(quote(text, safe=""), safe="").replace("%", "$")
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _time(time: float) -> str:

@@ -51,7 +51,7 @@ class LogGroups:
         earlier: list[Line] = []
         if before:
             rows = self._pages(where | {"endTime": at, "startFromHead": False}, "nextBackwardToken", before)
-            earlier = rows[-before:]
+            earlier = [row for row in rows if round(row["time"] * 1_000) < at][-before:]
         # Of one millisecond there may be many lines, of which some come first.
         rows = self._pages(where | {"startTime": at, "startFromHead": True}, "nextForwardToken", own + after, message)
         place = next((number for number, row in enumerate(rows) if _is_same(row, time, message)), None)
