@@ -116,6 +116,8 @@ class Stack:
         if attribute.startswith("Outputs."):
             return physical_id(attribute.removeprefix("Outputs."))
         resource = self._template["Resources"][logical_id]
+        if attribute == "Arn" and resource["Type"] == "AWS::IAM::Role":
+            return f"arn:aws:iam::{ACCOUNT}:role/{physical_id(logical_id)}"
         if attribute == "Arn":
             service, what = {
                 "AWS::Serverless::Function": ("lambda", "function:"),
