@@ -29,8 +29,8 @@ def lines(blocks: Sequence[dict[str, Any]]) -> Iterator[Text]:
             yield from _mrkdwn(block["text"]["text"])
             yield Text()
         elif kind == "context":
-            for element in block["elements"]:
-                yield from _mrkdwn(element["text"], "dim")
+            # Its elements stand beside each other.
+            yield from _mrkdwn(" · ".join(element["text"] for element in block["elements"]), "dim")
         elif kind == "actions":
             buttons = [_label(element) for element in block["elements"]]
             yield Text("  ".join(buttons), style="reverse")

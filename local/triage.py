@@ -21,6 +21,7 @@ from watchfloor.clients.incident_table import IncidentTable
 from watchfloor.clients.items import plain
 from watchfloor.incidents import Incident
 from watchfloor.layout import IncidentLayout
+from watchfloor.runs import root_failure
 
 
 @dataclass
@@ -120,8 +121,9 @@ class Desk:
             watch(follower, console, f"{incident.title[:100]} ({fingerprint})")
             found = self.report(incident)
             if found is None:
+                error, cause = root_failure(follower.error, follower.cause)
                 raise UserError(
-                    f"{incident.title[:100]}: no report came of it: {follower.error}: {follower.cause}",
+                    f"{incident.title[:100]}: no report came of it: {error}: {cause}",
                     f"{self.log_hint()} has the details.",
                 )
             done.reports.append({**found, "generation": int(generation)})

@@ -83,9 +83,10 @@ class Triage:
 
     def incident(self, marker: str, seconds: float = PATIENCE_SECONDS) -> Incident:
         """The one incident whose title has the marker in it, once it is there."""
-        return self.wait(lambda: self._single(marker), f"incident {marker}", seconds)
+        return self.wait(lambda: self.find(marker), f"incident {marker}", seconds)
 
-    def _single(self, marker: str) -> Incident | None:
+    def find(self, marker: str) -> Incident | None:
+        """The one incident with the marker, if it is there."""
         found = [one for one in self.desk.incidents() if marker in one.title]
         assert len(found) < 2, [one.title for one in found]
         return found[0] if found else None
@@ -137,16 +138,30 @@ class Triage:
         assert len(found) == 1, [message["text"] for message in found]
         return found[0]
 
+    def asked(self, marker: str) -> list[Json]:
+        """What the model was asked about an incident."""
+        return [row for row in self.openai.completions() if marker in json.dumps(row["messages"])]
+
     def refresh(self) -> None:
         """What the schedule does every minute."""
-        name = next(
+        answer = self.functions.invoke(FunctionName=self.function("RefreshMessages"), Payload=b"{}")
+        assert "FunctionError" not in answer, answer["Payload"].read()
+
+    def function(self, name: str) -> str:
+        """The deployed name of a function of ours."""
+        return next(
             row["FunctionName"]
             for page in self.functions.get_paginator("list_functions").paginate()
             for row in page["Functions"]
-            if "RefreshMessages" in row["FunctionName"]
+            if f"-{name}Function" in row["FunctionName"]
         )
-        answer = self.functions.invoke(FunctionName=name, Payload=b"{}")
-        assert "FunctionError" not in answer, answer["Payload"].read()
+
+    def invocations(self, group: str) -> int:
+        """How often the function with this log group was called."""
+        pages = self.logs.get_paginator("filter_log_events").paginate(
+            logGroupName=group, filterPattern='"START RequestId"'
+        )
+        return sum(len(page["events"]) for page in pages)
 
     def press(self, action_id: str, marker: str, **more: Any) -> Json:
         """Press a button of an incident's message."""

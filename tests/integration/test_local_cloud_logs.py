@@ -124,7 +124,8 @@ def test_runtime_s_error_and_a_logged_trace_are_one_event_each(sandbox: Sandbox)
     assert "not found\nTraceback (most recent call last):\n" in logged
     assert logged.endswith("KeyError: 'here'")
     assert raised.startswith("[ERROR] ValueError: gone\nTraceback (most recent call last):\n")
-    assert 'app.py", line' in raised
+    assert 'File "/var/task/app.py", line' in raised
+    assert 'File "/var/task/app.py", line' in logged
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,8 @@ class Worker(lambda_runtime.Worker):
             f"{new_uuid().replace('-', '')}"
         )
         self._answers: Any = None
+        # Where things are here -> where they are on AWS, as traces in logs have it.
+        self._places: dict[str, str] = {}
         self._lines: queue.Queue[str | None] = queue.Queue()
 
     def _spawn(self) -> None:
@@ -88,6 +90,7 @@ class Worker(lambda_runtime.Worker):
         code = _unpacked(self.code_zip)
         layers = [_unpacked(zipped) for reference in self.config.get("Layers", []) if (zipped := _layer(reference))]
         site_packages = Path("lib", RUNTIME, "site-packages")
+        self._places = {str(code): "/var/task", **dict.fromkeys(map(str, layers), "/opt")}
         # A later layer covers an earlier one.
         opt = [str(layer / "python" / inner) for layer in reversed(layers) for inner in (site_packages, "")]
         answers_in, answers_out = os.pipe()
@@ -170,7 +173,9 @@ class Worker(lambda_runtime.Worker):
             }
             memory = _Memory(process.pid)
             answer = self._exchange(process, json.dumps(invocation), time.monotonic() + timeout, memory, request_id)
-            return answer | {"memory_mb": memory.peak_mb, "log": self._log()}
+            if trace := answer.get("error", {}).get("stackTrace"):
+                answer["error"]["stackTrace"] = [self._placed(frame) for frame in trace]
+            return answer | {"memory_mb": memory.peak_mb, "log": [self._placed(line) for line in self._log()]}
 
     def _exchange(
         self, process: subprocess.Popen[str], line: str, deadline: float, memory: _Memory, request_id: str
@@ -216,6 +221,11 @@ class Worker(lambda_runtime.Worker):
         process, self._proc = self._proc, None  # type: ignore[assignment]
         process.kill()
         process.wait()
+
+    def _placed(self, text: str) -> str:
+        for here, there in self._places.items():
+            text = text.replace(here, there)
+        return text
 
     def _log(self) -> list[str]:
         """What this invocation printed."""
