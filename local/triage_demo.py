@@ -268,13 +268,13 @@ def _press(console: Console, demo: Demo, shown: Shown) -> None:
     fingerprint = shown.worst.fingerprint
     answer = demo.press(ACKNOWLEDGE, shown.messages[fingerprint]["ts"])
     deadline = time.monotonic() + 30
-    while not any("Acknowledged" in line.plain for line in (lines := list(_lines(demo, fingerprint)))):
+    while not any("Acknowledged" in line.plain for line in _lines(demo, fingerprint)):
         if time.monotonic() > deadline:
             raise UserError(f"the button had no effect: {answer}", ".watchfloor/cloud.log says why.")
         time.sleep(0.2)
-    # Its title, what was said of it, and the count as it is by now.
-    for line in lines:
-        if line is lines[0] or line.plain.startswith(("👀", "Seen")):
+    # Its title and what was said of it, and the count as it is by now.
+    for line in _lines(demo, fingerprint):
+        if line.plain.startswith(("👀", "Seen")):
             console.print(line)
 
 
