@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from local import deploy, measure, report, sandbox, triage_commands
+from local import deploy, measure, report, sandbox, script_commands, triage_commands
 from local.cloud import DEFAULT_PORT, LocalCloudError
 from local.pipeline import (
     Run,
@@ -108,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     show.set_defaults(command=_campaign_show)
 
     triage_commands.add_to(commands)
+    script_commands.add_to(commands)
 
     model = commands.add_parser(
         "model",
