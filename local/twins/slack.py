@@ -570,7 +570,7 @@ def _no(error: str, **more: Any) -> Refusal:
 def _arguments(request: Request, takes_json: bool) -> Json:
     if request.mimetype == "application/json" and takes_json:
         try:
-            given = json.loads(request.get_data())
+            given = json.loads(request.get_data() or b"{}")
         except ValueError as error:
             raise _no("invalid_json") from error
         if not isinstance(given, dict):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from watchfloor.messages import (
     resolve_view,
 )
 
-REPORT = {
+REPORT: dict[str, Any] = {
     "fingerprint": "a3f19c0d2e4b5a67",
     "title": "KeyError: 'customer_id' in orders-api",
     "status": "open",
@@ -64,7 +65,7 @@ REPORT = {
         "execution": "https://console.example.com/execution",
     },
 }
-APPROVAL = {
+APPROVAL: dict[str, Any] = {
     "id": "approval-1",
     "script": "oncall-restart-service",
     "requested_by": "ben",

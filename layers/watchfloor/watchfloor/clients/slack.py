@@ -39,7 +39,8 @@ _SETTLE_SECONDS = 2.0
 
 _CHANNEL = re.compile(r"[CGD][A-Z0-9]{2,30}")
 _USER = re.compile(r"[UW][A-Z0-9]{2,30}")
-_TIMESTAMP = re.compile(r"\d{1,12}\.\d{1,9}")
+_TIMESTAMP = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}")
+_SECONDS = re.compile(r"[0-9]{1,12}")
 _ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{1,80}")
 
 # What is wrong with the settings, by Slack's name for it.
@@ -433,7 +434,7 @@ def verify_signature(signing_secret: str, headers: Mapping[str, str], body: str 
     try:
         timestamp = given["x-slack-request-timestamp"]
         # The verifier's int() reads more than digits.
-        if not timestamp.isascii() or not timestamp.isdigit() or not signing_secret.strip():
+        if not _SECONDS.fullmatch(timestamp) or not signing_secret.strip():
             raise ValueError(timestamp)
         is_valid = SignatureVerifier(signing_secret, _At(now)).is_valid(body, timestamp, given["x-slack-signature"])
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -482,22 +483,18 @@ def _block_action(payload: Json) -> Action:
 def _view_submission(payload: Json) -> Action:
     view = payload["view"]
     about = json.loads(_text(view["private_metadata"], 3_000))
-    inputs = {
-        _text(block_id, 255): _field(next(iter(elements.values())))
-        for block_id, elements in view["state"]["values"].items()
-    }
-    selects = [
-        _field(element)
-        for elements in view["state"]["values"].values()
-        for element in elements.values()
-        if element.get("selected_option")
-    ]
+    inputs, selected = {}, ""
+    for block_id, elements in view["state"]["values"].items():
+        (element,) = elements.values()
+        inputs[_text(block_id, 255)] = _field(element)
+        if element.get("selected_option"):
+            selected = selected or _field(element)
     return Action(
         action_id=_text(view["callback_id"], 255),
         value=_text(about["value"], 2_000),
         channel=_matching(_CHANNEL, about.get("channel") or ""),
         message_ts=_matching(_TIMESTAMP, about.get("message_ts") or ""),
-        selected=selects[0] if selects else "",
+        selected=selected,
         inputs=inputs,
         **_who(payload),
     )
