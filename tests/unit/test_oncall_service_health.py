@@ -1,0 +1,136 @@
+"""oncall-service-health: what belongs to a service is found by tag and by name."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.scripts import World, scripts
+
+NAME = "oncall-service-health"
+CHECKOUT = {"service_name": "checkout", "cluster": "shop"}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with scripts() as made:
+        ecs = made.client("ecs")
+        ecs.create_cluster(clusterName="shop")
+        ecs.register_task_definition(
+            family="checkout", containerDefinitions=[{"name": "c", "image": "i", "memory": 64}]
+        )
+        yield made
+
+
+def make_ecs_service(world: World, name: str, **arguments) -> None:
+    world.client("ecs").create_service(
+        cluster="shop", serviceName=name, taskDefinition="checkout", desiredCount=2, **arguments
+    )
+
+
+def make_alarm(world: World, name: str, state: str, **arguments) -> None:
+    cloudwatch = world.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Namespace="N",
+        MetricName="M",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=0,
+        ComparisonOperator="GreaterThanThreshold",
+        **arguments,
+    )
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="drill")
+
+
+def make_database(world: World, name: str, **arguments) -> None:
+    world.client("rds").create_db_instance(
+        DBInstanceIdentifier=name,
+        DBInstanceClass="db.t3.micro",
+        Engine="postgres",
+        MasterUsername="admin1",
+        MasterUserPassword="not-a-secret",
+        AllocatedStorage=20,
+        **arguments,
+    )
+
+
+def make_target_group(world: World, name: str) -> str:
+    vpc = world.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    return world.client("elbv2").create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip")[
+        "TargetGroups"
+    ][0]["TargetGroupArn"]
+
+
+def verdicts(answer) -> dict[tuple[str, str], str]:
+    return {(part["kind"], part["name"]): part["verdict"] for part in answer.result["parts"]}
+
+
+def test_parts_are_found_by_name_and_the_worst_one_counts(world):
+    make_ecs_service(world, "checkout")
+    make_alarm(world, "checkout-errors", "OK")
+    make_alarm(world, "other-errors", "ALARM")
+    make_database(world, "checkout")
+    answer = world.call(NAME, CHECKOUT)
+    assert answer.status_code == 200, answer.body
+    # moto's tasks never run.
+    assert verdicts(answer) == {
+        ("ECS service", "checkout"): "down",
+        ("alarm", "checkout-errors"): "healthy",
+        ("RDS instance", "checkout"): "healthy",
+    }
+    assert next(iter(answer.result)) == "verdict"
+    assert answer.result["verdict"] == "down"
+    assert "ECS service checkout: none of 2 tasks runs" in answer.result["reasons"]
+
+
+def test_parts_are_found_by_their_tag(world):
+    make_database(world, "shop-db", Tags=[{"Key": "app", "Value": "checkout"}])
+    make_database(world, "other-db", Tags=[{"Key": "app", "Value": "other"}])
+    answer = world.call(NAME, {"service_name": "checkout", "tag_key": "app"})
+    assert (answer.status_code, answer.result["verdict"]) == (200, "healthy")
+    assert verdicts(answer) == {("RDS instance", "shop-db"): "healthy"}
+
+
+def test_alarm_that_rings_degrades_and_a_silent_one_is_named(world):
+    make_alarm(world, "checkout-errors", "ALARM")
+    make_alarm(world, "checkout-latency", "OK", ActionsEnabled=False)
+    answer = world.call(NAME, CHECKOUT)
+    assert answer.result["verdict"] == "degraded"
+    assert answer.result["reasons"] == ["alarm checkout-errors: rings: drill"]
+    silent = next(part for part in answer.result["parts"] if part["name"] == "checkout-latency")
+    assert (silent["facts"]["silent"], silent["reasons"]) == (True, ["is silenced"])
+
+
+def test_target_group_without_targets_is_down(world):
+    make_target_group(world, "checkout")
+    answer = world.call(NAME, CHECKOUT)
+    assert (answer.result["verdict"], answer.result["reasons"]) == ("down", ["target group checkout: has no targets"])
+
+
+def test_alarm_without_data_alone_says_nothing_either_way(world):
+    make_alarm(world, "checkout-errors", "INSUFFICIENT_DATA")
+    answer = world.call(NAME, CHECKOUT)
+    assert (answer.result["verdict"], answer.result["reasons"]) == ("unknown", ["alarm checkout-errors: has no data"])
+
+
+def test_nothing_found_is_said_so(world):
+    answer = world.call(NAME, {"service_name": "nothing"})
+    assert answer.status_code == 404
+    assert "service=nothing" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({}, "service_name: is missing"),
+        ({"service_name": "a b"}, "service_name"),
+        ({**CHECKOUT, "minutes": 0}, "minutes"),
+        ({**CHECKOUT, "minutes": 1.5}, "minutes"),
+        ({**CHECKOUT, "tag_key": ""}, "tag_key"),
+    ],
+)
+def test_invalid_input_is_named(world, event, says):
+    answer = world.call(NAME, event)
+    assert answer.status_code == 400
+    assert says in answer.error["message"]
