@@ -172,6 +172,8 @@ class SlackTwin(Twin):
         if thread and not any(m["ts"] == thread and _is_top(m) for m in channel["messages"]):
             raise _no("thread_not_found")
         self._limit_rate(channel_id)
+        if thread and given.get("reply_broadcast") in _TRUE:
+            content["subtype"] = "thread_broadcast"
         message = self._add(channel, content, user=BOT, thread_ts=thread)
         return {"channel": channel_id, "ts": message["ts"], "message": _shown(message, with_metadata=True)}
 

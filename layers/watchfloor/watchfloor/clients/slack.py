@@ -176,7 +176,7 @@ class Slack:
         key
             Names the message among all that are ever posted to the channel.
         thread_ts
-            The message to reply to.
+            The message to reply to; the channel sees the reply too.
         again
             An earlier try may have posted it.
         """
@@ -193,7 +193,8 @@ class Slack:
                     "unfurl_links": False,
                     "unfurl_media": False,
                     "metadata": {"event_type": EVENT_TYPE, "event_payload": {"key": key}},
-                    **({"thread_ts": thread_ts} if thread_ts else {}),
+                    # A reply wakes only those who wrote in the thread; this one shows in the channel too.
+                    **({"thread_ts": thread_ts, "reply_broadcast": True} if thread_ts else {}),
                 },
                 writes=True,
             )
