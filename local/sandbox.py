@@ -17,7 +17,7 @@ import boto3
 from local import deploy
 from local.cloud import REGION, LocalCloud
 from local.cloud.session import LocalSession
-from local.twins import jira, kibana, opensearch, slack
+from local.twins import jira, kibana, openai, opensearch, slack, stack_exchange
 from watchfloor.clients.opensearch_cases import INDEX
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,7 +91,7 @@ class Deployment:
 
 
 def connect_twins(cloud: Cloud) -> dict[str, str]:
-    """Give the cloud's Secrets Manager what the twins of Jira, Kibana, OpenSearch and Slack ask for.
+    """Give the cloud's Secrets Manager what the sandbox twins ask for.
 
     Returns
     -------
@@ -109,10 +109,17 @@ def connect_twins(cloud: Cloud) -> dict[str, str]:
             "signing_secret": slack.SIGNING_SECRET,
             "api_url": f"{urls['slack']}/api/",
         },
+        "OpenAiSecretArn": {"api_key": openai.API_KEY},
+        "StackExchangeSecretArn": {"key": stack_exchange.KEY},
     }
     manager = cloud.session().client("secretsmanager")
     arns = {parameter: _keep_secret(manager, f"sandbox/{parameter}", secret) for parameter, secret in secrets.items()}
-    return {**arns, "OpenSearchUrl": urls["opensearch"]}
+    return {
+        **arns,
+        "OpenSearchUrl": urls["opensearch"],
+        "OpenAiBaseUrl": f"{urls['openai']}/v1",
+        "StackExchangeUrl": f"{urls['stack_exchange']}/2.3",
+    }
 
 
 def _keep_secret(manager: Any, name: str, value: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Sandbox twins of Jira, Kibana Cases, OpenSearch and Slack: stateful, with the vendors' rules, on 127.0.0.1."""
+"""Sandbox twins of the services that Watchfloor talks to: stateful, with the vendors' rules, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any, Self
 
 from local.twins.jira import JiraTwin
 from local.twins.kibana import KibanaTwin
+from local.twins.openai import OpenAiTwin
 from local.twins.opensearch import OpenSearchTwin
 from local.twins.server import Twin
 from local.twins.slack import SlackTwin
+from local.twins.stack_exchange import StackExchangeTwin
 
 
 class Twins:
@@ -21,7 +23,8 @@ class Twins:
     state_dir
         Where each twin keeps its state from one start to the next; None forgets it.
     ports
-        Fixed ports by twin ("jira", "kibana", "opensearch", "slack"); a free one where none is given.
+        Fixed ports by twin ("jira", "kibana", "opensearch", "slack", "openai", "stack_exchange"); a free one where none
+        is given.
     """
 
     def __init__(self, state_dir: Path | None = None, ports: Mapping[str, int] | None = None) -> None:
@@ -30,11 +33,15 @@ class Twins:
         self.kibana = KibanaTwin(_file(state_dir, "kibana"), ports.get("kibana", 0))
         self.opensearch = OpenSearchTwin(_file(state_dir, "opensearch"), ports.get("opensearch", 0))
         self.slack = SlackTwin(_file(state_dir, "slack"), ports.get("slack", 0))
+        self.openai = OpenAiTwin(_file(state_dir, "openai"), ports.get("openai", 0))
+        self.stack_exchange = StackExchangeTwin(_file(state_dir, "stack_exchange"), ports.get("stack_exchange", 0))
         self._all: dict[str, Twin] = {
             "jira": self.jira,
             "kibana": self.kibana,
             "opensearch": self.opensearch,
             "slack": self.slack,
+            "openai": self.openai,
+            "stack_exchange": self.stack_exchange,
         }
 
     def start(self) -> Self:
@@ -66,4 +73,4 @@ def _file(state_dir: Path | None, name: str) -> Path | None:
     return state_dir / f"{name}.json" if state_dir else None
 
 
-__all__ = ["JiraTwin", "KibanaTwin", "OpenSearchTwin", "SlackTwin", "Twins"]
+__all__ = ["JiraTwin", "KibanaTwin", "OpenAiTwin", "OpenSearchTwin", "SlackTwin", "StackExchangeTwin", "Twins"]

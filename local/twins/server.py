@@ -6,7 +6,8 @@
      "method": "POST", "path": "regular expression", "body": "regular expression", "count": 1, "skip": 0, "seconds": 1}
 
 `body` is looked for in the query and the body. A fault waits for the requests it matches, lets `skip` of them pass, and
-hits the next `count`. `DELETE` removes all, `GET` lists them. `GET /_twin/state` shows everything the twin holds, `GET /_twin/log` the requests it answered.
+hits the next `count`. `DELETE` removes all, `GET` lists them. `GET /_twin/state` shows everything the twin holds,
+`GET /_twin/log` the requests it answered, the last thousand with what was sent.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from werkzeug.wrappers import Request, Response
 Json = dict[str, Any]
 KINDS = ("down", "slow", "429", "500", "garbage", "commit-then-drop")
 _LOG_LENGTH = 10_000
+# So many of the last requests are kept with their bodies, each up to so many characters.
+_LOGGED_BODIES, _LOGGED_CHARACTERS = 1_000, 64_000
 
 
 class Refusal(Exception):
@@ -207,7 +210,11 @@ class Twin(ABC):
     def _note(self, request: Request, response: Response) -> None:
         with self.lock:
             entry = {"method": request.method, "path": request.full_path.rstrip("?"), "status": response.status_code}
+            if body := request.get_data()[: 4 * _LOGGED_CHARACTERS].decode("utf-8", "replace"):
+                entry["body"] = body[:_LOGGED_CHARACTERS]
             self.log.append(entry)
+            if len(self.log) > _LOGGED_BODIES:
+                self.log[-_LOGGED_BODIES - 1].pop("body", None)
             del self.log[:-_LOG_LENGTH]
 
     def now(self) -> dt.datetime:

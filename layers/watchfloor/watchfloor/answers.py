@@ -6,9 +6,10 @@ says how far an answer is founded on lines that exist, not how sure a model soun
 NO_ANSWER
     No model replied, or what it replied does not fit `SCHEMA`.
 INCONCLUSIVE
-    The model says that it does not know; or no citation of a log line holds; or more citations had to be removed than
-    held; or the cause it names has nothing to do with the lines it cites; or the evidence holds text that talks to the
-    model (then no reading of it can be trusted).
+    The model says that it does not know; or no citation of a log line holds; or it cites a line that does not exist; or
+    more citations had to be removed than held; or the cause it names has nothing to do with the lines it cites; or it
+    says that nothing is wrong, or calls people; or the evidence holds text that talks to the model. In the last case
+    its words are kept only if nothing else is wrong with them.
 LIKELY
     At least one cited line of the error, of its stack trace or of the log is there and says what was quoted.
 CONFIRMED
@@ -26,7 +27,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, StrictStr, ValidationError
@@ -45,6 +46,7 @@ _MAX_ANSWER_CHARACTERS = 100_000
 _MAX_QUOTES, _MAX_STEPS, _MAX_LINKS, _MAX_REMOVED = 10, 8, 5, 20
 _PROSE, _STEP, _QUOTE = 1_500, 400, 300
 _MIN_QUOTE_CHARACTERS = 8
+_NO_LINE = "no such line"
 # A token has about four letters of English; logs have fewer.
 _BYTES_A_TOKEN = 3
 # Which lines go in first where not all of them fit.
@@ -125,11 +127,15 @@ _TALKS_TO_MODEL = re.compile(
     r"|\b(?:reveal|print|repeat|leak|exfiltrate|disclose)\b.{0,40}\b(?:prompt|secrets?|api keys?|instructions?|evidence)\b",
     re.IGNORECASE,
 )
-_URL = re.compile(
-    r"[a-z][a-z0-9+.-]{1,20}://[^\s<>\"'|)\]}]+|\b(?:mailto|javascript|data):\S+|\bwww\.\S+", re.IGNORECASE
-)
-_BARE_ADDRESS = re.compile(r"(?<![\w./@-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}/[^\s<>\"'|)\]}]*", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]{1,20}://\S+|\b(?:mailto|javascript|data):\S+|\bwww\.\S+", re.IGNORECASE)
+_BARE_ADDRESS = re.compile(r"(?<![\w./@-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}/\S*", re.IGNORECASE)
 _MENTION = re.compile(r"<(?=[!@#])|@(?=channel\b|here\b|everyone\b|group\b)", re.IGNORECASE)
+_DENIAL = re.compile(
+    r"\b(?:everything|all(?: systems?)?) (?:is|are|seems?|looks?) (?:fine|ok|okay|good|normal|well|healthy)"
+    r"|\bnothing (?:is |was |to be |needs? to be )?(?:wrong|done)\b|\b(?:no|not an?) (?:real )?(?:issue|problem|incident)\b"
+    r"|\bfalse alarm\b|\b(?:safe to ignore|(?:can|may) be ignored|please ignore)\b",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _COMMON = frozenset(
     _WORD.findall(
@@ -224,7 +230,9 @@ def evidence_lines(report: Mapping[str, Any]) -> dict[str, Line]:
     for letter, kind, items in _kinds_of(report.get("evidence") or []):
         for number, item in enumerate(items, 1):
             text = ": ".join(str(item[key]) for key in ("source", "text") if item.get(key))
-            lines[f"{letter}{number}"] = Line(kind, _folded(text), str(item.get("url") or ""), number)
+            # What strangers wrote is not needed where it talks to the model; a log has to be shown as it is.
+            if kind != POST or not talks_to_model(text):
+                lines[f"{letter}{number}"] = Line(kind, _folded(text), str(item.get("url") or ""), number)
     return {id_: line for id_, line in lines.items() if line.text}
 
 
@@ -313,45 +321,49 @@ def verify(raw: str, lines: Mapping[str, Line], problem: str = "") -> Checked:
         "side": given.side,
         "links": links,
     }
-    verdict, reasons = _verdict(given, cause, held, len(removed), text.removed, lines, bool(suspicious))
-    return Checked(verdict, answer, reasons, removed[:_MAX_REMOVED], len(removed), text.removed)
-
-
-def _verdict(
-    given: _Answer,
-    cause: str,
-    held: Sequence[_Citation],
-    removed: int,
-    removed_links: int,
-    lines: Mapping[str, Line],
-    is_suspicious: bool,
-) -> tuple[str, list[str]]:
-    cited = [lines[row.line] for row in held]
-    sources = {_SOURCES[line.kind] for line in cited if line.kind in _SOURCES}
     weak = [
         reason
         for is_so, reason in (
-            (is_suspicious, "the evidence holds text that talks to the model"),
+            (bool(suspicious), "the evidence holds text that talks to the model"),
             (given.certainty == "unknown" or not cause, "the model does not know the cause"),
-            (not sources & {"error", "log"}, "no line of the log that it cites holds"),
-            (removed > len(held), f"{removed} of its {removed + len(held)} citations do not exist"),
-            (bool(cited) and not _is_about(cause, cited), "the cause has nothing to do with the lines that it cites"),
+            (bool(_DENIAL.search(f"{cause} {answer['what_happened']}")), "it says that nothing is wrong"),
+            (text.mentions > 0, "it calls people"),
+            *_shortcomings(cause, held, removed, lines),
         )
         if is_so
     ]
+    if suspicious and (len(weak) > 1 or removed or text.removed):
+        answer |= {"what_happened": "", "likely_cause": "", "next_steps": [], "links": []}
+    checked = Checked(INCONCLUSIVE, answer, weak, removed[:_MAX_REMOVED], len(removed), text.removed)
     if weak:
-        return INCONCLUSIVE, weak
+        return checked
     short = [
         reason
         for is_so, reason in (
-            (removed > 0, f"{removed} of its {removed + len(held)} citations do not exist"),
-            (removed_links > 0, f"{removed_links} of its links are not from the evidence"),
+            (bool(removed), f"{len(removed)} of its {len(removed) + len(held)} citations do not hold"),
+            (text.removed > 0, f"{text.removed} of its links are not from the evidence"),
             (given.certainty != "sure", "the model is not sure"),
-            (len(sources) < 2, "only one source shows it"),
+            (len(_sources(held, lines)) < 2, "only one source shows it"),
         )
         if is_so
     ]
-    return (LIKELY, short) if short else (CONFIRMED, [])
+    return replace(checked, verdict=LIKELY if short else CONFIRMED, reasons=short)
+
+
+def _shortcomings(
+    cause: str, held: Sequence[_Citation], removed: Sequence[Mapping[str, str]], lines: Mapping[str, Line]
+) -> Iterator[tuple[bool, str]]:
+    """What may be wrong with the citations of a cause, and whether it is."""
+    invented = sum(row["reason"] == _NO_LINE for row in removed)
+    yield not _sources(held, lines) & {"error", "log"}, "no line of the log that it cites holds"
+    yield invented > 0, f"{invented} of the lines that it cites do not exist"
+    yield len(removed) > len(held), f"{len(removed)} of its {len(removed) + len(held)} citations do not hold"
+    is_about = not held or not cause or _is_about(cause, [lines[row.line] for row in held])
+    yield not is_about, "the cause has nothing to do with the lines that it cites"
+
+
+def _sources(held: Sequence[_Citation], lines: Mapping[str, Line]) -> set[str]:
+    return {_SOURCES[lines[row.line].kind] for row in held if lines[row.line].kind in _SOURCES}
 
 
 def _citations(
@@ -364,7 +376,7 @@ def _citations(
         quote = " ".join(citation.quote.split())
         line = lines.get(id_)
         if line is None:
-            reason = "no such line"
+            reason = _NO_LINE
         elif id_ in suspicious:
             reason = "the line talks to the model"
         elif quote not in line.text or (len(quote) < _MIN_QUOTE_CHARACTERS and quote != line.text):
@@ -381,6 +393,7 @@ class _Text:
 
     def __init__(self, lines: Mapping[str, Line], suspicious: set[str]) -> None:
         self.removed = 0
+        self.mentions = 0
         self._links = {line.url for id_, line in lines.items() if line.url and id_ not in suspicious}
         self._known = "\n".join([*(line.text for id_, line in lines.items() if id_ not in suspicious), *self._links])
 
@@ -395,10 +408,12 @@ class _Text:
             c if c.isprintable() or c.isspace() else "" for c in unicodedata.normalize("NFKC", text[: limit * 8])
         )
         plain = _BARE_ADDRESS.sub(self._kept, _URL.sub(self._kept, plain))
-        return clean(_MENTION.sub(lambda match: match[0] + " ", plain), limit)
+        plain, mentions = _MENTION.subn(lambda match: match[0] + " ", plain)
+        self.mentions += mentions
+        return clean(plain, limit)
 
     def _kept(self, match: re.Match[str]) -> str:
-        address = match[0].rstrip(".,;:!?")
+        address = match[0].rstrip(".,;:!?)]}>'\"`")
         if len(address) > 3 and address in self._known:
             return match[0]
         self.removed += 1
