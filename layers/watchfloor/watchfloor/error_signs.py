@@ -6,7 +6,7 @@ import re
 
 from watchfloor.log_records import DEBUG, ERROR, INFO, WARN, Record
 from watchfloor.stack_traces import Trace
-from watchfloor.trace_dialects import header, inline_type
+from watchfloor.trace_headers import header, inline_type
 
 TIMEOUT, OUT_OF_MEMORY, RUNTIME_EXIT = "Lambda.Timeout", "Lambda.OutOfMemory", "Lambda.RuntimeExit"
 

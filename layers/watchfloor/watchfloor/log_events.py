@@ -18,7 +18,7 @@ from watchfloor.errors import InvalidInputError
 from watchfloor.log_records import ERROR, MAX_TEXT, Record, read
 from watchfloor.stack_frames import Frame, Raised, cut
 from watchfloor.stack_traces import Trace, language_of_line, main_of, parse
-from watchfloor.trace_dialects import header, inline_type
+from watchfloor.trace_headers import header, inline_type
 
 CONTROL, DATA = "CONTROL_MESSAGE", "DATA_MESSAGE"
 MAX_BYTES = 20_000_000

@@ -6,9 +6,10 @@ that are anchored and bounded, so the time is linear in the text whatever is in 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
-from watchfloor import trace_dialects as dialects
+from watchfloor import traces_dotnet, traces_go, traces_java, traces_node, traces_other, traces_python, traces_ruby
 from watchfloor.stack_frames import (
     CAUSE,
     CONTEXT,
@@ -74,20 +75,31 @@ def main_of(exceptions: tuple[Raised, ...]) -> Raised:
 
 
 _PARSERS = {
-    PYTHON: dialects.python,
-    JAVA: dialects.java,
-    NODE: dialects.node,
-    GO: dialects.go,
-    DOTNET: dialects.dotnet,
-    RUBY: dialects.ruby,
-    PHP: dialects.php,
-    RUST: dialects.rust,
-    ELIXIR: dialects.elixir,
+    PYTHON: traces_python.python,
+    JAVA: traces_java.java,
+    NODE: traces_node.node,
+    GO: traces_go.go,
+    DOTNET: traces_dotnet.dotnet,
+    RUBY: traces_ruby.ruby,
+    PHP: traces_other.php,
+    RUST: traces_other.rust,
+    ELIXIR: traces_other.elixir,
 }
-_MARKS = {
-    "Traceback (most recent call last)": PYTHON,
-    "goroutine ": GO,
-}
+# In the order of trying: a line that several would take belongs to the first.
+_FRAMES = (
+    (PYTHON, traces_python.FRAME),
+    (JAVA, traces_java.FRAME),
+    (RUST, traces_other.RUST_AT),
+    (NODE, traces_node.FRAME),
+    (NODE, traces_node.BARE),
+    (DOTNET, traces_dotnet.FRAME),
+    (RUBY, traces_ruby.FRAME),
+    (GO, traces_go.FILE),
+    (PHP, traces_other.PHP_FRAME),
+    (ELIXIR, traces_other.ELIXIR_FRAME),
+    (NODE, traces_node.GECKO_FRAME),
+)
+_ESCAPED = re.compile(r'\\n(?:\\t|\s{1,20})(?:at \S|File \\?"|from /)|Traceback \(most recent call last\)')
 
 
 def lines_of(text: str) -> list[str]:
@@ -95,7 +107,7 @@ def lines_of(text: str) -> list[str]:
 
     Lambda's Python runtime joins the lines of a trace by `\\r`, and some loggers escape line ends.
     """
-    if "\n" not in text and "\r" not in text and "\\n" in text and dialects.ESCAPED_FRAME.search(text):
+    if "\n" not in text and "\r" not in text and "\\n" in text and _ESCAPED.search(text):
         text = text.replace("\\r\\n", "\n").replace("\\n", "\n").replace("\\t", "\t")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").split("\n", MAX_LINES)
     return [line[:MAX_LINE].rstrip() for line in lines[:MAX_LINES]]
@@ -103,7 +115,7 @@ def lines_of(text: str) -> list[str]:
 
 def language_of_line(line: str) -> str | None:
     """The language one of whose frames this line shows, or None."""
-    for language, pattern in dialects.FRAMES:
+    for language, pattern in _FRAMES:
         if pattern.match(line):
             return language
     return None

@@ -1,0 +1,68 @@
+"""The line of a trace that names the exception: its type and message."""
+
+from __future__ import annotations
+
+import re
+
+TYPE = r"[A-Za-z_$][\w$]{0,100}(?:(?:\.|::|\\|/)[A-Za-z_$][\w$`+]{0,100}){0,15}"
+_HEADER = re.compile(
+    rf"^({TYPE})(?:\[[\w,` .]{{1,80}}\])?(?: \[([A-Z][A-Z0-9_]{{2,60}})\])?(?: \(0x[0-9A-Fa-f]{{8}}\))?(?:\s?: (.*)|:)?$",
+    re.DOTALL,
+)
+_PREFIXES = re.compile(
+    r"^(?:Exception in thread \"[^\"]{0,200}\" |Caused by: |Suppressed: |Wrapped by: |Unhandled [Ee]xception[.:] |"
+    r"Unhandled (?:Promise )?[Rr]ejection:? |Uncaught (?:Exception:? |\(in promise\) )?|\(node:\d+\) |"
+    r"(?:\S{1,40} )?message: |Unhandled exception in thread started by |nested exception is |exception: |PHP Fatal error:  Uncaught |"
+    r"Error occurred: |Exception: )+"
+)
+_TYPE_ENDING = re.compile(
+    r"(?:Error|Exception|Throwable|Failure|Fault|Interrupt|Exit|Warning|Timeout|Rejected|NotFound|DoesNotExist|Panic|"
+    r"Invalid|Refused|Denied|Abort|Violation|Deadlock\w*|Iteration|Http404|Unavailable|Conflict|Forbidden|Unauthorized|Expired|"
+    r"Reset|Closed|Missing|Exceeded|Failed|Overflow\w*|Errno::[A-Z0-9]+|Exists|Exhausted|Declined|Cancelled|Unreachable|Retry|Ignore|Stopped|Mismatch|Problem)$"
+)
+_INLINE_TYPE = re.compile(
+    r"(?:^|[\s(\[\"'>=])([A-Za-z_$][\w$.\\:]{0,200}(?:Error|Exception|Throwable))(?:\)?: (.*)|\((.*)\)|$)", re.DOTALL
+)
+
+
+def is_type_name(name: str) -> bool:
+    """Whether a word reads as the name of an exception's class."""
+    last = re.split(r"\.|::|\\|\+|/", name)[-1]
+    if _TYPE_ENDING.search(name):
+        return bool(last) and (last[0].isupper() or "_" in last or name[0].isupper())
+    # my.package.Thing and My::Thing; not file.py, not "level.Something" of prose.
+    return len(name) > len(last) and last[:1].isupper() and not last.isupper() and last.isidentifier()
+
+
+def header(line: str) -> tuple[str, str] | None:
+    """Type and message of a line like `pkg.SomeError: message`, or None."""
+    text = _PREFIXES.sub("", line.strip())
+    found = _HEADER.match(text)
+    if not found or not is_type_name(found[1]):
+        return None
+    return found[1], (found[3] or "").strip()
+
+
+def inline_type(text: str) -> tuple[str, str] | None:
+    """Type and message of an exception that is named within a line of prose."""
+    for found in _INLINE_TYPE.finditer(text):
+        name = found[1].strip(".:\\")
+        if is_type_name(name) and len(name) > len("Error"):
+            return name, (found[2] or found[3] or "").strip()
+    return None
+
+
+def named(span: list[str]) -> tuple[str, str]:
+    """Type and message from the lines before a trace's first frame: the last header in them that is followed by text only."""
+    for index, line in enumerate(span):
+        if found := header(line):
+            rest = [part for part in span[index + 1 :] if part.strip()]
+            # A later header wins only where this one has been a log message of its own.
+            later = next((place for place, part in enumerate(rest) if header(part)), None)
+            if later is not None and not found[1]:
+                return named(rest[later:])
+            return found[0], "\n".join([found[1], *rest]).strip()
+    for line in reversed(span):
+        if found := inline_type(line):
+            return found
+    return "", next((line.strip() for line in reversed(span) if line.strip()), "")

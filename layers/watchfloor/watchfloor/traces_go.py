@@ -1,0 +1,70 @@
+"""Goroutine traces of panics, and the stacks of pkg/errors and zap."""
+
+from __future__ import annotations
+
+import re
+
+from watchfloor.stack_frames import Frame, Raised
+
+FILE = re.compile(
+    r"^\s{1,20}((?:[A-Za-z]:)?[^\s:]{1,400}\.(?:go|s|c)):(\d{1,9})(?: \+0x[0-9a-f]{1,16})?(?: fp=.{0,80})?$"
+)
+_CALL = re.compile(
+    r"^\s{0,8}(?:created by )?([\w./\-~%@]{0,300}[\w)\]}](?:\.[\w.*()\[\]{}·\-]{1,200}?)?)(?:\([^)]{0,500}\)?|\(\.\.\.\))?(?: in goroutine \d{1,12})?$"
+)
+_PANIC = re.compile(r"^(?:.{0,300}?\s)?(panic|fatal error|http: panic serving [^\s:]{1,60}(?::\d+)?): (.{1,1500})$")
+_RUNTIME_ERROR = re.compile(r"^runtime error: ")
+_GOROUTINE = re.compile(r"^goroutine \d{1,12}(?: gp=\S+ m=\S+.{0,40})? \[[^\]]{1,100}\]:$")
+_WRAPPED = re.compile(r"^\(?\*?([\w./]{0,200}\b[A-Z]?\w*(?:Error|error|Err))\)?(?:\(0x[0-9a-f]+\))?[{:]?")
+
+
+def go(lines: list[str]) -> list[Raised]:
+    frames: list[Frame] = []
+    span: list[str] = []
+    goroutines = 0
+    for index, line in enumerate(lines):
+        if _GOROUTINE.match(line):
+            goroutines += 1
+            if goroutines > 1 and frames:
+                break
+            continue
+        file = FILE.match(line)
+        if file and index:
+            call = _CALL.match(lines[index - 1])
+            if call:
+                if span and span[-1] == lines[index - 1]:
+                    span.pop()
+                if lines[index - 1].lstrip().startswith("created by "):
+                    continue
+                if call[1] in ("panic", "runtime.gopanic", "runtime.sigpanic", "runtime/debug.Stack"):
+                    # What stands above was the printing of the panic: the logger, the recovering handler.
+                    frames = []
+                    continue
+                module, function = _name(call[1])
+                frames.append(Frame(file[1], function, int(file[2]), module))
+                continue
+        if not frames:
+            span.append(line)
+    if not frames:
+        return []
+    return [Raised(*_named(span), tuple(reversed(frames)))]
+
+
+def _name(name: str) -> tuple[str, str]:
+    head, slash, last = name.rpartition("/")
+    package, _, function = last.partition(".")
+    return f"{head}{slash}{package}", function
+
+
+def _named(span: list[str]) -> tuple[str, str]:
+    for line in span:
+        found = _PANIC.match(line)
+        if found:
+            message = re.sub(r" \[recovered\].*$", "", found[2])
+            if _RUNTIME_ERROR.match(message):
+                return "runtime error", message
+            typed = _WRAPPED.match(message)
+            return (
+                typed[1] if typed and "." in typed[1] else "fatal error" if found[1] == "fatal error" else "panic"
+            ), message
+    return "", next((line.strip() for line in span if line.strip()), "")
