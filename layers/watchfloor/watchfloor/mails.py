@@ -33,7 +33,7 @@ def incident_mail(report: Mapping[str, Any], state: Mapping[str, Any] | None = N
 
 
 def _mail_lines(incident: ReportView) -> Iterator[str]:
-    data, error = incident.data, incident.error
+    data = incident.data
     yield incident.title
     for place in incident.place:
         yield one_line(place, 200)
@@ -48,9 +48,8 @@ def _mail_lines(incident: ReportView) -> Iterator[str]:
     yield from _part("Links", _mail_links(incident))
     happened = words(incident.answer.get("what_happened"))
     yield from _part("What happened", [visible(happened, 5_000)] if happened else [])
-    said = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
     frames = [f"  at {_flat(frame)}" for frame in incident.frames[:30]]
-    yield from _part("The error", ([visible(said, 5_000)] if said else []) + frames)
+    yield from _part("The error", ([visible(incident.said, 5_000)] if incident.said else []) + frames)
     yield from _part(
         "Evidence", [f"- {_flat(f'{line}: {quote}' if line else quote)}" for line, quote in incident.quotes]
     )

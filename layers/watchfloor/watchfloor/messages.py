@@ -62,8 +62,6 @@ _MARKS = {"acknowledged": "👀", "silenced": "🔕", "resolved": "✅", "merged
 class _Detail:
     """How much of each part is shown."""
 
-    cause: int
-    steps: int
     prose: int
     quotes: int
     frames: int
@@ -75,12 +73,15 @@ class _Detail:
 # Room for what is said when it is decided, and for the script's answer.
 _MAX_APPROVAL_CHARACTERS = 9_500
 
+# Cause and next steps have to be on a phone's first screen; what is longer stands in full further down.
+_TOP_CAUSE, _TOP_STEPS, _TOP_STEP, _TOP_NOTE = 350, 3, 160, 150
+
 # The next smaller one where a message would be too long.
 _DETAILS = (
-    _Detail(cause=500, steps=5, prose=1_500, quotes=6, frames=8, lines=9, line=200, items=5),
-    _Detail(cause=400, steps=4, prose=700, quotes=4, frames=5, lines=7, line=140, items=4),
-    _Detail(cause=300, steps=3, prose=300, quotes=2, frames=3, lines=5, line=100, items=3),
-    _Detail(cause=150, steps=2, prose=120, quotes=1, frames=1, lines=3, line=80, items=1),
+    _Detail(prose=1_500, quotes=6, frames=8, lines=9, line=200, items=5),
+    _Detail(prose=700, quotes=4, frames=5, lines=7, line=140, items=4),
+    _Detail(prose=300, quotes=2, frames=3, lines=5, line=100, items=3),
+    _Detail(prose=120, quotes=1, frames=1, lines=3, line=80, items=1),
 )
 
 
@@ -222,21 +223,24 @@ def held_back_message(held: Mapping[str, Any]) -> Json:
 
 def _incident_blocks(incident: ReportView, page: Mrkdwn, detail: _Detail, buttons: bool) -> Iterator[Json]:
     mark = _MARKS.get(incident.status, "🔴")
-    yield header(f"{mark} {shortened(incident.title, 120)}")
-    where = [page.code(place, 120) for place in incident.place[:1]] + [page.line(p, 40) for p in incident.place[1:]]
+    yield header(f"{mark} {shortened(incident.title, 100)}")
+    where = [page.code(place, 90) for place in incident.place[:1]] + [page.line(p, 20) for p in incident.place[1:]]
     if incident.frames:
-        where.append(page.code(incident.frames[0], 120))
+        where.append(page.code(incident.frames[0], 90))
     if where:
         yield context(" · ".join(where))
     if status := _status(incident, page):
         yield section(status)
-    yield section(_cause(incident, page, detail))
-    if steps := _steps(incident, page, detail):
+    top = Mrkdwn()
+    yield section(_cause(incident, top))
+    if steps := _steps(incident, top):
         yield section(steps)
     yield context(_seen(incident, page), *_own_links(incident, page))
     if buttons and (elements := _incident_buttons(incident)):
         yield {"type": "actions", "elements": elements}
     yield {"type": "divider"}
+    if top.was_cut:
+        yield from _in_full(incident, page, detail)
     yield from _explanation(incident, page, detail)
     yield from _around(incident, page, detail)
     yield from _small_print(incident, page, detail)
@@ -246,7 +250,7 @@ def _status(incident: ReportView, page: Mrkdwn) -> str:
     data, by = incident.data, ""
     if data.get("by"):
         by = f" by *{page.line(data['by'], 80)}*"
-    note = f"\n{page.prose(data['note'], 500)}" if data.get("note") else ""
+    note = f"\n{page.prose(data['note'], _TOP_NOTE)}" if data.get("note") else ""
     if incident.status == "acknowledged":
         return f"👀 Acknowledged{by}{note}"
     if incident.status == "silenced":
@@ -262,27 +266,35 @@ def _status(incident: ReportView, page: Mrkdwn) -> str:
     return ""
 
 
-def _cause(incident: ReportView, page: Mrkdwn, detail: _Detail) -> str:
+def _cause(incident: ReportView, page: Mrkdwn) -> str:
     side = SIDES.get(str(incident.answer.get("side")), "")
     head = f"*{CAUSE_TITLES[incident.verdict]}* · `{incident.verdict}`" + (f" · {side}" if side else "")
     if incident.cause:
-        return f"{head}\n{page.prose(incident.cause, detail.cause)}"
-    error = incident.error
-    said = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key)) or incident.title
+        return f"{head}\n{page.prose(incident.cause, _TOP_CAUSE)}"
     why = "No model replied." if incident.verdict == "NO_ANSWER" else "The evidence does not tell."
-    return f"{head}\n{why} The error says:\n{page.block([said], detail.cause + 8, detail.cause)}"
+    return f"{head}\n{why} The error says:\n{page.block([incident.said or incident.title], _TOP_CAUSE, _TOP_CAUSE)}"
 
 
-def _steps(incident: ReportView, page: Mrkdwn, detail: _Detail) -> str:
+def _steps(incident: ReportView, page: Mrkdwn) -> str:
     steps = incident.steps
     if steps:
-        shown = [f"{number}. {page.prose(step, 250)}" for number, step in enumerate(steps[: detail.steps], 1)]
-        page.was_cut |= len(steps) > detail.steps
+        page.was_cut |= len(steps) > _TOP_STEPS
+        shown = [f"{number}. {page.prose(step, _TOP_STEP)}" for number, step in enumerate(steps[:_TOP_STEPS], 1)]
         return f"*Next step{'' if len(steps) == 1 else 's'}*\n" + "\n".join(shown)
     earlier = [row for row in incident.evidence(EARLIER) if row.get("text")]
     if earlier:
-        return f"*Next step*\nSee whether it helps again: {page.prose(earlier[0]['text'], 250)}"
+        return f"*Next step*\nSee whether it helps again: {page.prose(earlier[0]['text'], _TOP_STEP)}"
     return ""
+
+
+def _in_full(incident: ReportView, page: Mrkdwn, detail: _Detail) -> Iterator[Json]:
+    """Cause and steps, as long as they are."""
+    if length(incident.cause) > _TOP_CAUSE:
+        yield section(f"*The cause in full*\n{page.prose(incident.cause, detail.prose)}")
+    steps = incident.steps
+    if len(steps) > _TOP_STEPS or any(length(step) > _TOP_STEP for step in steps):
+        rows = [f"{number}. {page.prose(step, detail.prose // 3)}" for number, step in enumerate(steps[:8], 1)]
+        yield from listed("The next steps in full", rows, page)
 
 
 def _seen(incident: ReportView, page: Mrkdwn) -> str:
@@ -327,14 +339,10 @@ def _explanation(incident: ReportView, page: Mrkdwn, detail: _Detail) -> Iterato
     """What happened, the error itself, and what the answer is founded on."""
     if happened := words(incident.answer.get("what_happened")):
         yield section(f"*What happened*\n{page.prose(happened, detail.prose)}")
-    # What did not fit where it stands first.
-    if length(incident.cause) > detail.cause and detail is _DETAILS[0]:
-        yield section(f"*The cause in full*\n{page.prose(incident.cause, 2_000)}")
-    error, frames = incident.error, incident.frames
-    said = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
-    if said or frames:
+    frames = incident.frames
+    if incident.said or frames:
         page.was_cut |= len(frames) > detail.frames
-        lines = ([said] if said else []) + [f"  at {frame}" for frame in frames[: detail.frames]]
+        lines = ([incident.said] if incident.said else []) + [f"  at {frame}" for frame in frames[: detail.frames]]
         yield section(f"*The error*\n{page.block(lines, detail.prose + 300, detail.line * 2)}")
     quotes = incident.quotes
     if quotes:

@@ -55,9 +55,12 @@ class ReportView:
 
     @property
     def title(self) -> str:
-        error = self.error
-        named = ": ".join(str(error[key]) for key in ("type", "message") if error.get(key))
-        return one_line(self.data.get("title") or named or self.fingerprint, 200)
+        return one_line(self.data.get("title") or self.said or self.fingerprint, 200)
+
+    @property
+    def said(self) -> str:
+        """The error in its own words."""
+        return ": ".join(str(self.error[key]) for key in ("type", "message") if self.error.get(key))
 
     @property
     def status(self) -> str:

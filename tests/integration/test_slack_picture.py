@@ -1,0 +1,77 @@
+"""On a phone 390 pixels wide: no message scrolls sideways, cause and next step are on the first screen."""
+
+import struct
+
+import pytest
+
+from local.slack_page import main, message_page
+from tests.browser import PHONE, look, picture
+from tests.unit.test_messages import APPROVAL, REPORT, with_text
+from watchfloor.messages import approval_message, decided_message, held_back_message, incident_message
+
+LONG = "The cart service answers with another schema since its last deployment, which nobody told this service about. "
+UNBROKEN = "a/very/long/path/without/any/blank/" * 12
+FULLEST = {
+    **REPORT,
+    "title": LONG * 2,
+    "log_group": "/aws/lambda/" + "team-checkout-orders-api-production-" * 3,
+    "status": "reopened",
+    "note": LONG * 5,
+    "error": {**REPORT["error"], "frames": [{"file": UNBROKEN, "function": "handler", "line": 1, "in_app": True}]},
+    "answer": {
+        **REPORT["answer"],
+        "likely_cause": LONG * 10,
+        "next_steps": [LONG * 4] * 8,
+    },
+    "per_day": {f"2026-11-{day:02}": 10_000 for day in range(1, 21)},
+}
+MESSAGES = {
+    "usual": incident_message(REPORT),
+    "fullest": incident_message(FULLEST),
+    "no answer": incident_message({**REPORT, "verdict": "NO_ANSWER", "answer": {}}),
+    "unbroken": incident_message(with_text("x" * 5_000)),
+    "unbroken links": incident_message({**REPORT, "title": UNBROKEN, "evidence": [
+        {"kind": "stack_overflow", "source": UNBROKEN, "text": UNBROKEN, "url": f"https://stackoverflow.com/{UNBROKEN}"},
+        {"kind": "alarm", "source": UNBROKEN, "text": UNBROKEN, "url": ""},
+    ]}),
+    "held back": held_back_message({"limit": 20, "incidents": [{"title": UNBROKEN, "log_group": UNBROKEN}] * 30}),
+    "approval": approval_message({**APPROVAL, "plan": [{"service": "s3", "operation": "P", "parameters": {"K": UNBROKEN}}]}),
+    "decided": decided_message({**APPROVAL, "decision": "approved", "by": "ana", "result": {"x": UNBROKEN}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_nothing_scrolls_sideways(name, tmp_path):
+    seen = look(message_page(MESSAGES[name]), tmp_path)
+    assert seen.width == PHONE[0]
+    assert seen.scroll_width <= PHONE[0]
+    assert seen.right <= PHONE[0]
+    assert seen.inner == []
+
+
+@pytest.mark.parametrize(("name", "cause"), [("usual", "Cause"), ("fullest", "Cause"), ("no answer", "Cause unknown")])
+def test_cause_and_next_step_are_on_the_first_screen(name, cause, tmp_path):
+    seen = look(message_page(MESSAGES[name]), tmp_path)
+    assert seen.bottom_of(cause) <= PHONE[1]
+    assert seen.bottom_of("Next step") <= PHONE[1]
+
+
+def test_buttons_of_the_usual_message_are_on_the_first_screen(tmp_path):
+    assert look(message_page(MESSAGES["usual"]), tmp_path).bottom_of("Acknowledge") <= PHONE[1]
+
+
+def test_page_of_a_message_from_the_command_line(tmp_path, capsys):
+    source, out = tmp_path / "message.json", tmp_path / "out.html"
+    source.write_text(
+        '{"text": "t", "blocks": [{"type": "header", "text": {"type": "plain_text", "text": "<b>It</b>"}}]}'
+    )
+    assert main([str(source), "--out", str(out), "--theme", "dark"]) == 0
+    assert "&lt;b&gt;It&lt;/b&gt;" in out.read_text()
+    assert main([str(source)]) == 0
+    assert 'data-theme=""' in capsys.readouterr().out
+
+
+def test_picture_is_as_wide_as_the_phone(tmp_path):
+    png = picture(message_page(MESSAGES["usual"], "dark"), tmp_path, tmp_path / "slack.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert struct.unpack(">II", png[16:24]) == PHONE
