@@ -43,9 +43,9 @@ def python(lines: list[str]) -> list[Raised]:
             if frames and not wants_type:
                 frames = []
             wants_type = True
-            head = line.split(_START)[0]
-            if head.strip():
-                before.append(head)
+            lead = line.split(_START)[0]
+            if lead.strip():
+                before.append(lead)
             continue
         found = FRAME.match(line)
         if found:
@@ -65,14 +65,14 @@ def python(lines: list[str]) -> list[Raised]:
             continue
         if not wants_type:
             continue
-        named = header(line) or _header(line)
-        if named is None:
+        head = header(line) or _header(line)
+        if head is None:
             continue
-        words = [named[1]]
+        words = [head[1]]
         while index < len(lines) and _continues_message(lines[index]):
             words.append(_GROUP_BAR.sub("", lines[index], count=1) if member_from is not None else lines[index])
             index += 1
-        blocks.append(Raised(named[0], "\n".join(words).strip(), tuple(frames)))
+        blocks.append(Raised(head[0], "\n".join(words).strip(), tuple(frames)))
         links.append(pending)
         frames, wants_type, pending = [], False, OUTERMOST
         before = []
