@@ -1,0 +1,152 @@
+"""IAM policy documents read for people: which statement has a say in an action, and which one nearly has.
+
+The decision itself is IAM's own (SimulatePrincipalPolicy); this says where it comes from.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy document and where it hangs: `source` is inline, managed, group, boundary."""
+
+    name: str
+    source: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Say:
+    """A statement that names the action.
+
+    Attributes
+    ----------
+    fits
+        Whether it names the resource as well.
+    """
+
+    policy: Policy
+    index: int
+    sid: str
+    effect: str
+    fits: bool
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    conditions: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy.name,
+            "source": self.policy.source,
+            "statement": self.sid or self.index,
+            "effect": self.effect,
+            "actions": list(self.actions[:20]),
+            "resources": list(self.resources[:20]),
+            "conditions": self.conditions,
+        }
+
+
+def statements(policies: Iterable[Policy], action: str, resource: str) -> Iterator[Say]:
+    """Statements that name the action, with this or another resource."""
+    for policy in policies:
+        listed = policy.document.get("Statement", [])
+        for index, statement in enumerate(listed if isinstance(listed, list) else [listed]):
+            if not isinstance(statement, Mapping) or not _names(statement, "Action", action.lower(), fold=True):
+                continue
+            yield Say(
+                policy,
+                index,
+                str(statement.get("Sid", "")),
+                str(statement.get("Effect", "")),
+                _names(statement, "Resource", resource, fold=False),
+                _written(statement, "Action"),
+                _written(statement, "Resource"),
+                statement.get("Condition") or {},
+            )
+
+
+def explained(decision: str, says: list[Say], missing: list[str], allowed_by_boundary: bool | None) -> list[str]:
+    """The decision in words.
+
+    Parameters
+    ----------
+    decision
+        allowed, explicitDeny, implicitDeny.
+    missing
+        Condition keys that the simulation had no value for.
+    allowed_by_boundary
+        None where there is no boundary.
+    """
+    own = [say for say in says if say.policy.source != "boundary"]
+    allowing = [say for say in own if say.effect == "Allow" and say.fits]
+    if decision == "allowed":
+        return [f"allowed by {_place(say)}" for say in allowing[:3]] or ["allowed"]
+    if decision == "explicitDeny":
+        denying = [say for say in says if say.effect == "Deny" and say.fits]
+        return [f"denied by {_place(say)}" for say in denying[:3]] or ["denied by a policy that was not read"]
+    found = []
+    if allowed_by_boundary is False:
+        found.append("the permissions boundary does not allow it, whatever else does")
+    for say in allowing:
+        if say.conditions:
+            keys = ", ".join(sorted(_keys(say.conditions)))
+            given = " (not given here)" if _keys(say.conditions) & {key.lower() for key in missing} else ""
+            found.append(f"{_place(say)} would allow it, on a condition about {keys}{given}")
+    elsewhere = [say for say in own if say.effect == "Allow" and not say.fits]
+    found += [f"{_place(say)} allows it on other resources: {', '.join(say.resources[:3])}" for say in elsewhere[:3]]
+    if not allowing and not elsewhere:
+        found.append("no statement names the action")
+    return found
+
+
+def matches(pattern: str, value: str) -> bool:
+    """IAM's wildcards: * for any text, ? for one character."""
+    return _compiled(pattern).fullmatch(value) is not None
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+
+
+def _names(statement: Mapping[str, Any], element: str, value: str, *, fold: bool) -> bool:
+    def among(patterns: tuple[str, ...]) -> bool:
+        return any(matches(_without_variables(p.lower() if fold else p), value) for p in patterns)
+
+    if f"Not{element}" in statement:
+        return not among(_listed(statement[f"Not{element}"]))
+    # A question about all resources is about the statement's own.
+    return among(_listed(statement.get(element))) or (element == "Resource" and value == "*")
+
+
+def _without_variables(pattern: str) -> str:
+    """`${aws:username}` and the like may stand for anything."""
+    return re.sub(r"\$\{[^}]*\}", "*", pattern)
+
+
+def _written(statement: Mapping[str, Any], element: str) -> tuple[str, ...]:
+    if f"Not{element}" in statement:
+        return tuple(f"not {item}" for item in _listed(statement[f"Not{element}"]))
+    return _listed(statement.get(element))
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _keys(conditions: Mapping[str, Any]) -> set[str]:
+    return {key.lower() for tests in conditions.values() if isinstance(tests, Mapping) for key in tests}
+
+
+def _place(say: Say) -> str:
+    statement = f"statement {say.sid}" if say.sid else f"statement {say.index + 1}"
+    return f"{statement} of the {say.policy.source} policy {say.policy.name}"
