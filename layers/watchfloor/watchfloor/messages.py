@@ -74,7 +74,7 @@ class _Detail:
 _MAX_APPROVAL_CHARACTERS = 9_500
 
 # Cause and next steps have to be on a phone's first screen; what is longer stands in full further down.
-_TOP_CAUSE, _TOP_STEPS, _TOP_STEP, _TOP_NOTE = 350, 3, 160, 150
+_TOP_CAUSE, _TOP_STEPS, _TOP_STEP, _TOP_NOTE = 300, 3, 130, 100
 
 # The next smaller one where a message would be too long.
 _DETAILS = (
