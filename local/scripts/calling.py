@@ -148,6 +148,5 @@ def outcome_of(execution: Follower) -> Outcome:
             "The script's record in ScriptAuditTable says whether it ran.",
         )
     output = dict(execution.output)
-    body = output.pop("answer", None) or {}
-    status_code = {"ok": 200, "planned": 202}.get(body.get("status", ""), 403 if not body else 500)
-    return Outcome(status_code, body, output)
+    # Who is not let is refused, as by the script itself.
+    return Outcome(output.pop("status_code", 403), output.pop("answer", {}), output)

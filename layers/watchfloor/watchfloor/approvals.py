@@ -230,7 +230,7 @@ def outcome_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """How a request ended, by the state of the machine `script_approval`.
 
     `decision` is approved, refused, expired, not_planned (the dry run failed), or failed (nobody could be asked);
-    `answer` is the script's, `error` what went wrong besides.
+    `status_code` and `answer` are the script's, `error` is what went wrong besides.
     """
     request, asked = state.get("request") or {}, state.get("asked") or {}
     outcome: dict[str, Any] = {
@@ -242,9 +242,10 @@ def outcome_of(state: Mapping[str, Any]) -> dict[str, Any]:
     if asked:
         outcome["decision"] = asked.get("verdict", "expired")
     elif state.get("plan") and state["plan"]["status_code"] != 202:
-        outcome |= {"decision": "not_planned", "answer": state["plan"]["body"]}
-    if state.get("run"):
-        outcome["answer"] = state["run"]["body"]
+        outcome["decision"] = "not_planned"
+    last = state.get("run") or (state.get("plan") if outcome["decision"] == "not_planned" else None)
+    if last:
+        outcome |= {"status_code": last["status_code"], "answer": last["body"]}
     if state.get("error"):
         outcome["error"] = f"{state['error'].get('Error')}: {state['error'].get('Cause')}"[:_MAX_REASON_CHARACTERS]
     return outcome

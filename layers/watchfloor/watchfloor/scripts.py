@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from decimal import Decimal
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
@@ -296,7 +296,7 @@ def _secrets(value: Any) -> Iterator[str]:
 
 def dump(value: Any) -> bytes:
     """JSON of what scripts and AWS deal in."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def _plain(value: Any) -> Any:
@@ -308,6 +308,8 @@ def _plain(value: Any) -> Any:
         return value.decode("utf-8", "replace")
     if isinstance(value, set | frozenset | tuple):
         return list(value)
+    if is_dataclass(value) and not isinstance(value, Planned | type):
+        return asdict(value)
     return str(value)
 
 

@@ -106,15 +106,16 @@ class ApprovalTable:
 
     def note_post(self, approval_id: str, message: str) -> bool:
         """Note that a message is about to be posted; whether that was noted before."""
+        name = f"posting_{message}"
         with passing_errors():
             before = self._table.update_item(
                 Key={"approval_id": approval_id},
                 UpdateExpression="SET #message = :yes",
-                ExpressionAttributeNames={"#message": f"posting_{message}"},
+                ExpressionAttributeNames={"#message": name},
                 ExpressionAttributeValues={":yes": True},
-                ReturnValues="UPDATED_OLD",
+                ReturnValues="ALL_OLD",
             )
-        return bool(before.get("Attributes"))
+        return name in before.get("Attributes", {})
 
     def _write(self, approval: Approval, version: int, now: int) -> bool:
         try:

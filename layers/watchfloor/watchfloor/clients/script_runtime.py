@@ -70,6 +70,10 @@ class UnplannedWriteError(WatchfloorError):
     """A script tried to change something in another way than by `run.write`."""
 
 
+class AuditError(WatchfloorError):
+    """A call could not be recorded."""
+
+
 class _TimeUp(BaseException):
     """Raised in the middle of a script; no Exception, so that it does not take it for an error of its own."""
 
@@ -311,7 +315,8 @@ class Script(Generic[P]):
             audit, key = self._record(event, request, mask, context)
         except Exception as error:
             logger.exception("the call could not be recorded, so nothing was done")
-            return failed(self.name, _told_error(error, {}), [], mask, changed=False)
+            broken = AuditError(f"the call could not be recorded, so nothing was done: {error}")
+            return failed(self.name, broken, [], mask, changed=False)
         calls: list[Call] = []
         if request is None:
             answer = failed(self.name, problem or InvalidInputError(), calls, mask, changed=False)
@@ -323,7 +328,7 @@ class Script(Generic[P]):
             audit.end(key, answer, calls)
         except Exception as error:
             logger.exception("what came of the call could not be recorded", extra={"answer": answer.body()})
-            broken = WatchfloorError(f"the script ended ({answer.status}), but its record could not be closed: {error}")
+            broken = AuditError(f"the script ended ({answer.status}), but its record could not be closed: {error}")
             return failed(self.name, broken, calls, mask, changed=answer.changed)
         return answer
 
@@ -432,6 +437,7 @@ _table = cache(table)
 def _guarded(run: ScriptRun) -> Iterator[None]:
     """While a script runs, no call that could change something leaves, unless it comes from `run.write`."""
     global _current
+    _session()
     _current = run
     try:
         yield
@@ -445,13 +451,13 @@ def _refuse_unplanned(model: Any, **_: Any) -> None:
         raise UnplannedWriteError(f"{service}:{operation} may change something; scripts do that by run.write only")
 
 
-@cache
 def _session() -> Any:
     """boto3's default session, so that a script's own `boto3.client` is watched as well."""
     if boto3.DEFAULT_SESSION is None:
         boto3.setup_default_session()
-    boto3.DEFAULT_SESSION.events.register("before-call", _refuse_unplanned)  # type: ignore[union-attr]
-    return boto3.DEFAULT_SESSION
+    session: Any = boto3.DEFAULT_SESSION
+    session.events.register("before-call", _refuse_unplanned, unique_id="watchfloor-scripts")
+    return session
 
 
 @cache

@@ -1,0 +1,302 @@
+"""Who may let a dangerous script run, and what for."""
+
+import dataclasses
+import json
+import time
+
+import pytest
+from moto import mock_aws
+
+from tests.unit.tables import table
+from watchfloor.approvals import (
+    Approval,
+    Ask,
+    Person,
+    approval_id_of,
+    checked_plan,
+    decide,
+    outcome_of,
+    parse_ask,
+    parse_decision,
+    person_of_arn,
+    shown,
+)
+from watchfloor.clients.approval_table import ApprovalTable
+from watchfloor.errors import AccessDeniedError, ConflictError, InvalidInputError, NotFoundError
+from watchfloor.messages import approval_message, decided_message
+
+ASK = Ask("oncall-rollback-lambda", {"function_name": "checkout"}, "alice", "5xx since the release")
+ALICE = Person(("alice", "arn:aws:iam::123456789012:user/alice"), is_proven=True)
+BOB, CAROL = Person(("U0BOB", "bob"), is_proven=True), Person(("U0CAROL", "carol"), is_proven=True)
+CALLS = [{"service": "lambda", "operation": "UpdateAlias", "parameters": {"FunctionVersion": "6"}}]
+
+
+def asked(requester=ALICE, **changes):
+    approval = Approval("0f3a5c7e9b1d2f46", ASK, requester, CALLS, ends_at=1_000)
+    return dataclasses.replace(approval, **changes)
+
+
+# --- people
+
+
+@pytest.mark.parametrize(
+    ("arn", "name"),
+    [
+        ("arn:aws:iam::123456789012:user/ops/alice", "alice"),
+        ("arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Ops_1/alice@example.org", "alice@example.org"),
+        ("arn:aws-us-gov:sts::123456789012:federated-user/alice", "alice"),
+    ],
+)
+def test_person_is_known_by_user_or_session(arn, name):
+    person = person_of_arn(arn)
+    assert person is not None
+    assert (person.shown, person.is_proven) == (name, True)
+
+
+@pytest.mark.parametrize("arn", ["arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:role/x", "alice", ""])
+def test_root_is_nobody(arn):
+    assert person_of_arn(arn) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (("alice",), ("U1", "Alice"), True),
+        (("alice@example.org",), ("alice",), True),
+        (("alice@example.org",), ("ALICE@other.example",), True),
+        (("@alice",), ("alice",), True),
+        (("alice", "arn:aws:iam::1:user/alice"), ("bob", "arn:aws:iam::1:user/bob"), False),
+        (("unknown",), ("unknown",), False),
+        (("",), ("",), False),
+    ],
+)
+def test_same_person_by_any_name(one, other, is_same):
+    assert Person(one).is_same(Person(other)) == is_same
+    assert Person(other).is_same(Person(one)) == is_same
+
+
+# --- decisions
+
+
+def test_one_other_person_is_enough_where_the_requester_is_proven():
+    decided = decide(asked(), BOB, "approved", 500)
+    assert (decided.status, decided.decided_by) == ("approved", "U0BOB")
+
+
+def test_two_people_are_needed_where_the_requester_is_not_proven():
+    """Whoever gives a false name to approve their own request is one of the two at most."""
+    first = decide(asked(Person(("mallory",))), BOB, "approved", 500)
+    assert (first.status, first.given, first.needed) == ("pending", 1, 2)
+    assert decide(first, BOB, "approved", 501) == first
+    assert decide(first, CAROL, "approved", 502).status == "approved"
+
+
+def test_who_asks_does_not_approve():
+    with pytest.raises(AccessDeniedError, match="somebody else"):
+        decide(asked(), Person(("U0ALICE", "Alice"), is_proven=True), "approved", 500)
+
+
+def test_who_asks_may_take_it_back():
+    assert decide(asked(), ALICE, "refused", 500).status == "refused"
+
+
+def test_refusal_ends_it():
+    refused = decide(asked(), BOB, "refused", 500)
+    assert refused.status == "refused"
+    with pytest.raises(ConflictError, match="was refused by U0BOB"):
+        decide(refused, CAROL, "approved", 501)
+
+
+def test_nobody_decides_after_the_time():
+    with pytest.raises(ConflictError, match="is over"):
+        decide(asked(), BOB, "approved", 1_000)
+
+
+# --- input
+
+
+def test_request_that_is_wrong_says_all_that_is_wrong():
+    with pytest.raises(InvalidInputError) as caught:
+        parse_ask({"script": "rm -rf", "parameters": [], "requested_by": " ", "reason": 5})
+    assert all(name in str(caught.value) for name in ("script", "parameters", "requested_by", "reason"))
+
+
+def test_proof_is_bound_to_all_that_is_asked_for():
+    digests = {
+        ask.digest for ask in (ASK, dataclasses.replace(ASK, reason=""), dataclasses.replace(ASK, parameters={}))
+    }
+    assert len(digests) == 3
+    decisions = [
+        parse_decision({"approval_id": "0" * 16, "verdict": verdict})[2] for verdict in ("approved", "refused")
+    ]
+    assert decisions[0] != decisions[1]
+
+
+@pytest.mark.parametrize("event", [{}, {"approval_id": "x", "verdict": "approved"}, {"approval_id": "0" * 16}])
+def test_decision_that_is_wrong_is_refused(event):
+    with pytest.raises(InvalidInputError):
+        parse_decision(event)
+
+
+def test_plan_that_nobody_can_look_at_is_not_asked_about():
+    calls = [
+        {"service": "s3", "operation": "DeleteObject", "parameters": {"Key": f"{number:050}"}} for number in range(999)
+    ]
+    with pytest.raises(InvalidInputError, match="999 write calls"):
+        checked_plan({"result": {"planned_calls": calls}})
+
+
+# --- how it ended
+
+
+PLAN = {"status_code": 202, "body": {"status": "planned"}}
+REQUEST = {"approval_id": "a", "script": "oncall-x"}
+
+
+@pytest.mark.parametrize(
+    ("state", "decision"),
+    [
+        ({"script": "oncall-x", "error": {"Error": "InvalidInputError", "Cause": "no"}}, "failed"),
+        ({"request": REQUEST, "plan": {"status_code": 404, "body": {"status": "failed"}}}, "not_planned"),
+        ({"request": REQUEST, "plan": PLAN, "error": {"Error": "TransientError", "Cause": "no"}}, "failed"),
+        ({"request": REQUEST, "plan": PLAN, "asked": {"Error": "States.HeartbeatTimeout", "Cause": ""}}, "expired"),
+        ({"request": REQUEST, "plan": PLAN, "asked": {"verdict": "refused", "by": "bob"}}, "refused"),
+        (
+            {
+                "request": REQUEST,
+                "plan": PLAN,
+                "asked": {"verdict": "approved", "by": "bob"},
+                "run": {"status_code": 200, "body": {"status": "ok"}},
+            },
+            "approved",
+        ),
+    ],
+)
+def test_outcome_says_how_it_ended(state, decision):
+    outcome = outcome_of(state)
+    assert (outcome["script"], outcome["decision"]) == ("oncall-x", decision)
+    assert ("answer" in outcome) == (decision in ("approved", "not_planned"))
+    assert outcome.get("status_code") == {"approved": 200, "not_planned": 404}.get(decision)
+
+
+def test_people_see_plan_parameters_reason_and_that_the_name_is_not_proven():
+    for requester, warns in ((ALICE, False), (Person(("mallory",)), True)):
+        text = json.dumps(approval_message(shown(asked(requester))))
+        assert all(part in text for part in ("UpdateAlias", "checkout", "5xx since", "0f3a5c7e9b1d2f46"))
+        assert ("two people" in text) == warns
+    told = {**shown(asked()), "decision": "approved", "by": "bob", "result": {"status": "ok"}}
+    assert "ok" in json.dumps(decided_message(told))
+
+
+# --- the table
+
+
+class Machine:
+    """Step Functions, as far as it waits."""
+
+    def __init__(self, is_waiting=True):
+        self.is_waiting, self.answers = is_waiting, []
+
+    def succeed(self, token, output):
+        self.answers.append((token, output))
+        return self.is_waiting
+
+
+@pytest.fixture
+def approvals():
+    with mock_aws(), table("ApprovalTable") as found:
+        yield ApprovalTable(found)
+
+
+def opened(approvals, **changes):
+    return approvals.open(asked(ends_at=int(time.time()) + 600, **changes), "token")
+
+
+def test_approval_goes_to_the_task_that_waits(approvals):
+    approval, machine = opened(approvals), Machine()
+    assert approvals.decide(machine, approval.approval_id, BOB, "approved").status == "approved"
+    assert machine.answers == [("token", {"verdict": "approved", "by": "U0BOB"})]
+
+
+def test_first_of_two_approvals_answers_nobody_yet(approvals):
+    approval, machine = opened(approvals, requester=Person(("mallory",))), Machine()
+    approvals.decide(machine, approval.approval_id, BOB, "approved")
+    assert machine.answers == []
+    approvals.decide(machine, approval.approval_id, CAROL, "approved")
+    assert machine.answers == [("token", {"verdict": "approved", "by": "U0BOB, U0CAROL"})]
+
+
+def test_lost_answer_is_sent_again_by_saying_it_again(approvals):
+    approval = opened(approvals)
+    approvals.decide(Machine(), approval.approval_id, BOB, "approved")
+    machine = Machine()
+    approvals.decide(machine, approval.approval_id, BOB, "approved")
+    assert machine.answers
+
+
+def test_decision_that_nobody_waits_for_is_a_conflict(approvals):
+    approval = opened(approvals)
+    with pytest.raises(ConflictError, match="nobody waits"):
+        approvals.decide(Machine(is_waiting=False), approval.approval_id, BOB, "approved")
+
+
+def test_second_try_of_asking_keeps_what_was_decided_and_takes_the_new_token(approvals):
+    approval = opened(approvals, requester=Person(("mallory",)))
+    approvals.decide(Machine(), approval.approval_id, BOB, "approved")
+    again = approvals.open(approval, "another token")
+    assert again.given == 1
+    machine = Machine()
+    approvals.decide(machine, approval.approval_id, CAROL, "approved")
+    assert machine.answers[0][0] == "another token"
+
+
+def test_approval_is_good_for_one_run(approvals):
+    approval = opened(approvals)
+    approvals.decide(Machine(), approval.approval_id, BOB, "approved")
+    assert approvals.use(approval.approval_id, ASK.script, approval.parameters_digest) == CALLS
+    with pytest.raises(AccessDeniedError, match="good for one run"):
+        approvals.use(approval.approval_id, ASK.script, approval.parameters_digest)
+
+
+def test_approval_is_good_for_what_was_approved_only(approvals):
+    approval = opened(approvals)
+    with pytest.raises(AccessDeniedError, match="is pending"):
+        approvals.use(approval.approval_id, ASK.script, approval.parameters_digest)
+    approvals.decide(Machine(), approval.approval_id, BOB, "approved")
+    for script, digest in (("oncall-other", approval.parameters_digest), (ASK.script, "other")):
+        with pytest.raises(AccessDeniedError, match="for another script"):
+            approvals.use(approval.approval_id, script, digest)
+    with pytest.raises(AccessDeniedError, match="there is no approval"):
+        approvals.use("0" * 16, ASK.script, approval.parameters_digest)
+    assert approvals.use(approval.approval_id, ASK.script, approval.parameters_digest)
+
+
+def test_approval_does_not_keep(approvals):
+    approval = opened(approvals)
+    approvals.decide(Machine(), approval.approval_id, BOB, "approved", now=int(time.time()) - 901)
+    with pytest.raises(AccessDeniedError, match="too old"):
+        approvals.use(approval.approval_id, ASK.script, approval.parameters_digest)
+
+
+def test_expired_approval_is_not_given_any_more(approvals):
+    approval = opened(approvals)
+    assert approvals.expire(approval.approval_id).status == "expired"
+    with pytest.raises(ConflictError, match="was expired"):
+        approvals.decide(Machine(), approval.approval_id, BOB, "approved")
+
+
+def test_approval_that_is_not_there(approvals):
+    with pytest.raises(NotFoundError):
+        approvals.get("0" * 16)
+
+
+def test_message_is_noted_before_it_is_posted_and_found_after(approvals):
+    approval = opened(approvals)
+    assert [approvals.note_post(approval.approval_id, "question") for _ in range(2)] == [False, True]
+    assert approvals.message(approval.approval_id) is None
+    approvals.remember_message(approval.approval_id, "C1", "1.2")
+    assert approvals.message(approval.approval_id) == ("C1", "1.2")
+
+
+def test_approval_id_is_the_same_for_every_try():
+    assert approval_id_of("arn:1") == approval_id_of("arn:1") != approval_id_of("arn:2")
