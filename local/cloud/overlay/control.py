@@ -7,9 +7,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from local.cloud.overlay import faults, records
+from local.cloud.overlay import faults, performance_insights, records
 
 PREFIX = "/_watchfloor/"
+_POSTS: dict[str, Callable[[Any], None]] = {
+    "POST faults": faults.replace,
+    "POST databases": performance_insights.replace,
+}
 
 
 def wrap(application: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,10 +36,10 @@ async def _handle(scope: dict[str, Any], receive: Callable[..., Any]) -> tuple[i
         return 200, {"calls": records.calls()}
     if asked == "GET state":
         return 200, {"state": await asyncio.to_thread(records.state)}
-    if asked != "POST faults":
-        return 404, {"error": f"there are only POST {PREFIX}faults, GET {PREFIX}calls and GET {PREFIX}state"}
+    if asked not in _POSTS:
+        return 404, {"error": f"there are only {', '.join(_POSTS)}, GET calls and GET state below {PREFIX}"}
     try:
-        faults.replace(json.loads(await _body(receive)))
+        _POSTS[asked](json.loads(await _body(receive)))
     except ValueError as error:
         return 400, {"error": str(error)}
     return 200, {}

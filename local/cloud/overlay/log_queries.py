@@ -5,11 +5,12 @@ MiniStack knows fields, simple filters, sort and limit, and skips what it does n
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from typing import Any
 
-from ministack.core.responses import error_response_json, json_response
+from ministack.core.responses import error_response_json, get_account_id, get_region, json_response
 from ministack.services import cloudwatch_logs
 
 from local import insights
@@ -24,6 +25,13 @@ def install() -> None:
     anchors.replace("services.cloudwatch_logs:_start_query", _start)
     anchors.replace("services.cloudwatch_logs:_get_query_results", _results)
     anchors.replace("services.cloudwatch_logs:_stop_query", _stop)
+    resource_arn = anchors.replace(
+        "core.iam_actions:extract_resource_arn",
+        lambda service, method, path, headers, body, *rest: (
+            (_resource_arn(headers, body) if service == "logs" else None)
+            or resource_arn(service, method, path, headers, body, *rest)
+        ),
+    )
 
 
 def _start(request: dict[str, Any]) -> Any:
@@ -83,6 +91,14 @@ def _stop(request: dict[str, Any]) -> Any:
         return _refused("InvalidParameterException", "The query is not running")
     query["status"] = "Cancelled"
     return json_response({"success": True})
+
+
+def _resource_arn(headers: dict[str, str], body: bytes) -> str | None:
+    """What IAM is asked about for reading: a group's streams (the first group's, where a query names several)."""
+    if headers.get("x-amz-target", "").rpartition(".")[2] not in ("StartQuery", "FilterLogEvents"):
+        return None
+    groups = cloudwatch_logs._resolve_query_log_groups(json.loads(body or b"{}"))
+    return f"arn:aws:logs:{get_region()}:{get_account_id()}:log-group:{groups[0]}:*" if groups else None
 
 
 def _seconds(value: float) -> int:
