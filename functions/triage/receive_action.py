@@ -14,16 +14,22 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from watchfloor import incidents as change
+from watchfloor.approvals import Person, Verdict
+from watchfloor.clients.approval_table import ApprovalTable
 from watchfloor.clients.aws import client, table
+from watchfloor.clients.executions import Executions
 from watchfloor.clients.incident_table import IncidentTable
 from watchfloor.clients.lambda_functions import LambdaFunctions
 from watchfloor.clients.secrets import read_secret
 from watchfloor.clients.slack import MAX_ACTION_BYTES, Action, Slack, parse_action, verify_signature
-from watchfloor.errors import AccessDeniedError, ConflictError, InvalidInputError
+from watchfloor.errors import AccessDeniedError, ConflictError, InvalidInputError, NotFoundError
+from watchfloor.foreign_text import Mrkdwn
 from watchfloor.messages import (
     ACKNOWLEDGE,
+    APPROVE,
     MERGE,
     MERGE_CHOSEN,
+    REFUSE,
     RESOLVE,
     RESOLVE_NOTED,
     SILENCE,
@@ -34,6 +40,8 @@ from watchfloor.messages import (
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 incidents = IncidentTable(table(os.environ["INCIDENT_TABLE"]))
+approvals = ApprovalTable(table(os.environ["APPROVAL_TABLE"]))
+executions = Executions(client("stepfunctions", brief=True))
 functions = LambdaFunctions(client("lambda", brief=True))
 secret_arn = os.environ["SLACK_WEBHOOK_URL"]
 
@@ -106,6 +114,22 @@ def merge(action: Action) -> dict[str, Any] | None:
     return None
 
 
+def decide(action: Action, verdict: Verdict) -> None:
+    """On a script that waits for an approval; the machine that waits brings the message up to date."""
+    person = Person((action.user_name, action.user_id), is_proven=True)
+    try:
+        approval = approvals.decide(executions, action.value, person, verdict)
+    except (AccessDeniedError, ConflictError, NotFoundError) as error:
+        told = str(error)
+    else:
+        if approval.status != "pending":
+            return
+        told = f"Your approval counts; {approval.given} of {approval.needed} are given."
+    Slack(read_secret(secret_arn, "SlackSecretArn"), timeout_seconds=2).tell(
+        action.channel, action.user_id, Mrkdwn().line(told, 500)
+    )
+
+
 def say(action: Action, edit: Callable[[change.Incident], change.Incident]) -> None:
     incidents.change(action.value, edit)
     refresh(action.value)
@@ -127,4 +151,6 @@ ACTIONS: dict[str, Callable[[Action], dict[str, Any] | None]] = {
     RESOLVE_NOTED: resolve,
     MERGE: ask_merge,
     MERGE_CHOSEN: merge,
+    APPROVE: lambda action: decide(action, "approved"),
+    REFUSE: lambda action: decide(action, "refused"),
 }
