@@ -37,7 +37,7 @@ from moto.stepfunctions.parser.backend.execution import Execution
 
 from models import serve
 from tests.machines.interpreter import Interpreter, definition_json
-from tests.machines.stack import ACCOUNT, NAME, REGION, ROOT, Stack, machine, physical_id
+from tests.machines.stack import ACCOUNT, REGION, ROOT, Stack, machine, physical_id
 from watchfloor.layout import run_id_of
 
 _TABLE_PROPERTIES = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from local.twins.slack import SlackTwin
 from tests.machines.harness import Fault
-from tests.machines.triage import TRACE, TriageCloud
+from tests.machines.triage import TRACE, TriageCloud, subscription
+from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
+
+DAY = 86_400
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +31,18 @@ def slack(slack_server: SlackTwin) -> SlackTwin:
 
 
 @pytest.fixture
-def cloud(slack: SlackTwin) -> Iterator[TriageCloud]:
-    with TriageCloud({"SlackSecretArn": slack.secret}) as cloud:
+def cloud(slack: SlackTwin, request: pytest.FixtureRequest) -> Iterator[TriageCloud]:
+    with TriageCloud({"SlackSecretArn": slack.secret}, **getattr(request, "param", {})) as cloud:
         yield cloud
+
+
+def why(report: dict[str, Any], what: str) -> str:
+    """Why something is missing of a report."""
+    (found,) = (row["why"] for row in report["missing"] if row["what"] == what)
+    return found
+
+
+# --- one message
 
 
 def test_error_becomes_one_report_one_thread_one_mail(cloud: TriageCloud, slack: SlackTwin) -> None:
@@ -48,3 +63,420 @@ def test_error_becomes_one_report_one_thread_one_mail(cloud: TriageCloud, slack:
     ((subject, text),) = cloud.mails("TriageTopic")
     assert "KeyError" in subject and "load_order" in text
     assert cloud.mails() == []
+
+
+def test_states_in_order_and_what_the_state_carries_is_small(cloud: TriageCloud) -> None:
+    (name,) = cloud.send(TRACE)["started"]
+    end = cloud.wait_for(name)
+    assert set(cloud.states(cloud.run_of(name).arn)) == {
+        "WaitForContext",
+        "GatherContext",
+        "SearchEvidence",
+        "SearchStackOverflow",
+        "FindEarlierIncidents",
+        "AskModel",
+        "WriteReport",
+        "SendMessages",
+        "SendSlack",
+        "SendMail",
+        "IsTold",
+        "Told",
+    }
+    assert len(end["output"]) < 2_000
+    assert "load_order" not in end["output"]
+
+
+def test_same_error_again_is_counted_and_not_told_again(cloud: TriageCloud, slack: SlackTwin) -> None:
+    (name,) = cloud.send(TRACE)["started"]
+    cloud.wait_for(name)
+    for _ in range(3):
+        assert cloud.send(TRACE, TRACE)["started"] == []
+    assert cloud.incident(name)["total"] == 7
+    assert len(slack.messages()) == 1
+    assert len(cloud.mails("TriageTopic")) == 1
+
+
+def test_delivery_that_comes_twice_is_counted_once(cloud: TriageCloud) -> None:
+    events = cloud.log(TRACE, TRACE)
+    first, second = cloud.receive(*events), cloud.receive(*events)
+    (name,) = first["started"]
+    cloud.wait_for(name)
+    assert second["started"] == []
+    assert cloud.incident(name)["total"] == 2
+
+
+def test_flood_in_one_delivery_is_one_execution(cloud: TriageCloud) -> None:
+    events = [cloud.event(TRACE) for _ in range(2_000)]
+    (name,) = cloud.receive(*events)["started"]
+    cloud.wait_for(name)
+    assert cloud.incident(name)["total"] == 2_000
+    assert len(cloud.executions()) == 1
+
+
+def test_delivery_with_many_errors_starts_each_once(cloud: TriageCloud) -> None:
+    answer = cloud.send("ERROR cannot open door", "all is well", "ERROR wheel is flat", "ERROR cannot open door")
+    assert answer["errors"] == 3
+    assert len(answer["started"]) == 2
+    for name in answer["started"]:
+        cloud.wait_for(name)
+    assert sorted(int(cloud.incident(name)["total"]) for name in answer["started"]) == [1, 2]
+
+
+def test_control_message_starts_nothing(cloud: TriageCloud) -> None:
+    answer = cloud.invoke("ReceiveLogs", subscription(kind="CONTROL_MESSAGE"))
+    assert answer == {"status": "control", "errors": 0, "started": [], "held": []}
+    assert cloud.items("IncidentTable") == []
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "/aws/lambda/watchfloor-Triage-1AB-AskModelFunction-2CD",
+        "/aws/lambda/watchfloor-Pipeline-1AB-CreateJiraFunction-2CD",
+        "/aws/vendedlogs/states/watchfloor-triage",
+        # The function's own, whatever it is called.
+        "/aws/lambda/receive_logs",
+    ],
+)
+def test_own_log_group_is_refused_so_that_no_loop_forms(cloud: TriageCloud, group: str) -> None:
+    answer = cloud.receive(cloud.event(TRACE), group=group)
+    assert (answer["status"], answer["started"]) == ("refused", [])
+    assert cloud.items("IncidentTable") == []
+
+
+@pytest.mark.parametrize("event", [{}, {"awslogs": {"data": "AAAA"}}, {"awslogs": {"data": 7}}])
+def test_what_is_no_subscription_event_is_refused(cloud: TriageCloud, event: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        cloud.invoke("ReceiveLogs", event)
+
+
+# --- what is missing never keeps the message back
+
+
+PARTS = {
+    "GatherContext": "the log around it",
+    "SearchStackOverflow": "Stack Overflow",
+    "FindEarlierIncidents": "earlier incidents",
+    "AskModel": "the model's answer",
+}
+
+
+@pytest.mark.parametrize("function", PARTS)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("secret=hunter2hunter2"), "it failed (RuntimeError); its log group says why"),
+        (InvalidInputError("renew the key"), "renew the key"),
+    ],
+)
+def test_message_goes_out_without_what_failed(
+    cloud: TriageCloud, slack: SlackTwin, function: str, error: Exception, said: str
+) -> None:
+    cloud.faults[function] = Fault(error)
+    report = cloud.triage()
+    assert why(report, PARTS[function]) == said
+    assert len(slack.messages()) == len(cloud.mails("TriageTopic")) == 1
+    assert "hunter2" not in slack.everything_received()
+
+
+def test_message_goes_out_with_everything_missing(cloud: TriageCloud, slack: SlackTwin) -> None:
+    for function in PARTS:
+        cloud.faults[function] = Fault(TransientError("down"))
+    report = cloud.triage()
+    assert {row["what"] for row in report["missing"]} == set(PARTS.values())
+    assert (report["verdict"], report["context"]) == ("NO_ANSWER", [])
+    assert report["error"]["type"] == "KeyError"
+    assert len(slack.messages()) == 1
+
+
+def test_passing_errors_are_retried_a_few_times_only(cloud: TriageCloud) -> None:
+    for function in PARTS:
+        cloud.faults[function] = Fault(TransientError("down"), times=1)
+    report = cloud.triage()
+    assert not {row["what"] for row in report["missing"]} & {"the log around it", "earlier incidents"}
+    assert sum(cloud.interpreter.waits) <= 10
+
+
+def test_log_that_is_gone_is_missing_and_nothing_else(cloud: TriageCloud) -> None:
+    (name,) = cloud.receive(cloud.event(TRACE), group="/gone")["started"]
+    assert cloud.wait_for(name)["status"] == "SUCCEEDED"
+    report = cloud.report(name)
+    assert "/gone" in why(report, "the log around it")
+    # It is no function's log group, so nothing is said of a function.
+    assert {row["what"] for row in report["missing"]} == {"the log around it", "Stack Overflow", "the model's answer"}
+
+
+def test_what_is_not_set_up_is_missing_and_says_by_which_parameter(cloud: TriageCloud) -> None:
+    report = cloud.triage()
+    assert "OpenAiSecretArn" in why(report, "the model's answer")
+    assert "StackExchangeUrl" in why(report, "Stack Overflow")
+
+
+# --- telling
+
+
+@pytest.mark.parametrize("function", ["SendSlack", "SendMail"])
+def test_one_way_of_telling_is_enough(cloud: TriageCloud, slack: SlackTwin, function: str) -> None:
+    cloud.faults[function] = Fault(AccessDeniedError("no"))
+    cloud.triage()
+    assert (len(slack.messages()), len(cloud.mails("TriageTopic"))) == ((0, 1) if function == "SendSlack" else (1, 0))
+    assert cloud.mails() == []
+
+
+def test_nobody_told_fails_and_those_who_get_alarms_are_told(cloud: TriageCloud) -> None:
+    for function in ("SendSlack", "SendMail"):
+        cloud.faults[function] = Fault(AccessDeniedError("no"))
+    (name,) = cloud.send(TRACE)["started"]
+    end = cloud.wait_for(name)
+    assert (end["status"], end["error"]) == ("FAILED", "NobodyTold")
+    ((subject, text),) = cloud.mails()
+    assert "KeyError" in subject
+    assert name.partition("-")[0] in text and "/aws/lambda/orders" in text
+
+
+def test_report_that_cannot_be_written_is_told_to_those_who_get_alarms(cloud: TriageCloud) -> None:
+    cloud.faults["WriteReport"] = Fault(RuntimeError("disk full of hunter2hunter2"))
+    (name,) = cloud.send(TRACE)["started"]
+    assert cloud.wait_for(name)["status"] == "FAILED"
+    ((_, text),) = cloud.mails()
+    assert "WriteReport" in text and "RuntimeError" in text
+    assert "hunter2" not in text
+
+
+def test_aborted_execution_is_told_once(cloud: TriageCloud) -> None:
+    cloud.stand_ins["GatherContext"] = lambda event: time.sleep(0.5) or {}
+    (name,) = cloud.send(TRACE)["started"]
+    cloud.stop(cloud.run_of(name).arn)
+    cloud.wait_for(name)
+    cloud.until(cloud.mails)
+    event = {"executionArn": cloud.run_of(name).arn, "status": "ABORTED"}
+    cloud.invoke("ReportTriageFailure", event)
+    assert len(cloud.mails()) == 1
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_message_is_sent_once_when_a_try_breaks(cloud: TriageCloud, slack: SlackTwin, after: bool) -> None:
+    for function in ("SendSlack", "SendMail"):
+        cloud.faults[function] = Fault(TransientError("broken"), times=2, after=after)
+    cloud.triage()
+    assert len(slack.messages()) == len(cloud.mails("TriageTopic")) == 1
+
+
+@pytest.mark.parametrize("kind", ["commit-then-drop", "500", "429", "down", "garbage"])
+def test_slack_has_the_message_once_whatever_becomes_of_its_answer(
+    cloud: TriageCloud, slack: SlackTwin, kind: str
+) -> None:
+    slack.fail(kind, path="chat.postMessage")
+    cloud.triage()
+    assert len(slack.messages()) == 1
+
+
+def test_webhook_gets_one_message_without_buttons(slack: SlackTwin) -> None:
+    with TriageCloud({"SlackSecretArn": slack.webhook_secret}) as cloud:
+        cloud.triage()
+        cloud.send(TRACE)
+        cloud.refresh()
+        (message,) = slack.messages()
+        assert "actions" not in [block["type"] for block in message["blocks"]]
+        # Nothing of it can be changed, so nothing stays to be done.
+        assert cloud.refresh()["refreshed"] == 0
+
+
+def test_webhook_whose_answer_is_lost_is_not_repeated_and_mail_tells(slack: SlackTwin) -> None:
+    slack.fail("commit-then-drop", path="/services/")
+    with TriageCloud({"SlackSecretArn": slack.webhook_secret}) as cloud:
+        cloud.triage()
+        assert len(slack.messages()) == len(cloud.mails("TriageTopic")) == 1
+
+
+def test_without_slack_mail_tells() -> None:
+    with TriageCloud() as cloud:
+        cloud.triage()
+        assert len(cloud.mails("TriageTopic")) == 1
+
+
+# --- what changes with time
+
+
+def test_count_of_the_message_is_live(cloud: TriageCloud, slack: SlackTwin) -> None:
+    cloud.triage()
+    cloud.send(*[TRACE] * 41)
+    assert cloud.refresh()["refreshed"] == 1
+    (message,) = slack.messages()
+    assert "42 times" in json.dumps(message["blocks"])
+    updates = [row for row in slack.log if "chat.update" in row["path"]]
+    # Nothing new, nothing to do.
+    assert cloud.refresh()["refreshed"] == 0
+    assert [row for row in slack.log if "chat.update" in row["path"]] == updates
+
+
+def test_error_that_is_back_is_told_in_its_thread(cloud: TriageCloud, slack: SlackTwin) -> None:
+    old = cloud.event(TRACE, time.time() - 3 * DAY)
+    (first,) = cloud.receive(old)["started"]
+    cloud.wait_for(first)
+    (second,) = cloud.send(TRACE)["started"]
+    assert (first[:-2], second[-2:]) == (second[:-2], "-2")
+    assert cloud.wait_for(second)["status"] == "SUCCEEDED"
+
+    (thread,) = slack.threads()
+    (reply,) = slack.replies(thread["ts"])
+    assert "Back after" in json.dumps(reply["blocks"])
+    assert "Back after" in json.dumps(thread["blocks"])
+    assert reply["subtype"] == "thread_broadcast"
+    report = cloud.report(second)
+    assert report["generation"] == 2
+    assert "seen once" in next(row["text"] for row in report["evidence"] if row["kind"] == "earlier_incident")
+
+
+def test_thread_that_somebody_deleted_begins_anew(cloud: TriageCloud, slack: SlackTwin) -> None:
+    (first,) = cloud.receive(cloud.event(TRACE, time.time() - 3 * DAY))["started"]
+    cloud.wait_for(first)
+    slack.messages().clear()
+    next(iter(slack.state["channels"].values()))["messages"].clear()
+    (second,) = cloud.send(TRACE)["started"]
+    assert cloud.wait_for(second)["status"] == "SUCCEEDED"
+    assert len(slack.threads()) == 1
+
+
+def test_start_that_failed_is_made_up_for(cloud: TriageCloud, slack: SlackTwin, monkeypatch: Any) -> None:
+    def throttled(self: Any, *_: Any) -> None:
+        raise TransientError("throttled")
+
+    from watchfloor.clients.executions import Executions
+
+    events = cloud.log(TRACE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Executions, "start", throttled)
+        with pytest.raises(TransientError):
+            cloud.receive(*events)
+    assert cloud.executions() == []
+    (name,) = cloud.refresh()["started"]
+    cloud.wait_for(name)
+    assert cloud.incident(name)["total"] == 1
+    assert len(slack.messages()) == 1
+
+
+def test_start_that_failed_is_made_up_for_by_the_next_delivery(cloud: TriageCloud, monkeypatch: Any) -> None:
+    from watchfloor.clients.executions import Executions
+
+    events = cloud.log(TRACE)
+    with monkeypatch.context() as patch:
+        patch.setattr(Executions, "start", lambda self, *_: (_ for _ in ()).throw(TransientError("throttled")))
+        with pytest.raises(TransientError):
+            cloud.receive(*events)
+    (name,) = cloud.receive(*events)["started"]
+    cloud.wait_for(name)
+    assert cloud.incident(name)["total"] == 1
+
+
+@pytest.mark.parametrize("cloud", [{"TriageIncidentsPerHour": "2"}], indirect=True)
+def test_more_incidents_than_allowed_are_held_back_told_together_and_started_later(
+    cloud: TriageCloud, slack: SlackTwin, monkeypatch: Any
+) -> None:
+    answer = cloud.send("ERROR door is open", "ERROR wheel is flat", "ERROR tank is empty", "ERROR lamp is dark")
+    assert (len(answer["started"]), len(answer["held"])) == (2, 2)
+    for name in answer["started"]:
+        cloud.wait_for(name)
+    assert any("2 other new incidents are held back" in text for text in cloud.report(answer["started"][0])["limits"])
+
+    assert cloud.refresh()["held"] == 2
+    assert cloud.refresh()["held"] == 0
+    (notice,) = (message for message in slack.messages() if "held back" in message["text"])
+    assert "2 new incidents" in notice["text"]
+    assert len([subject for subject, _ in cloud.mails("TriageTopic") if "held back" in subject]) == 1
+
+    # They are counted meanwhile.
+    cloud.send("ERROR tank is empty")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3_600)
+    started = cloud.refresh()["started"]
+    assert sorted(started) == sorted(answer["held"])
+    monkeypatch.undo()
+    for name in started:
+        assert cloud.wait_for(name)["status"] == "SUCCEEDED"
+    assert len(slack.threads()) == 5
+
+
+# --- what people change
+
+
+def test_silenced_error_is_counted_and_told_when_the_silence_is_over(
+    cloud: TriageCloud, slack: SlackTwin, monkeypatch: Any
+) -> None:
+    name = cloud.send(TRACE)["started"][0]
+    cloud.wait_for(name)
+    press(cloud, slack, "incident_silence", "1h")
+    assert cloud.send(TRACE)["started"] == []
+    assert "Silenced" in json.dumps(slack.messages()[0]["blocks"])
+
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3_700)
+    cloud.refresh()
+    cloud.refresh()
+    assert "Silenced" not in json.dumps(slack.messages()[0]["blocks"])
+    assert cloud.receive(cloud.event(TRACE))["started"] == [name[:-1] + "2"]
+    monkeypatch.undo()
+    cloud.wait_for(name[:-1] + "2")
+
+
+def test_acknowledged_message_says_by_whom(cloud: TriageCloud, slack: SlackTwin) -> None:
+    name = cloud.send(TRACE)["started"][0]
+    cloud.wait_for(name)
+    assert press(cloud, slack, "incident_acknowledge")["status"] == 200
+    assert (cloud.incident(name)["status"], cloud.incident(name)["by"]) == ("acknowledged", "ana")
+    assert "Acknowledged by *ana*" in json.dumps(slack.messages()[0]["blocks"], ensure_ascii=False)
+
+
+def test_resolution_is_asked_for_and_shown_when_the_error_is_back(cloud: TriageCloud, slack: SlackTwin) -> None:
+    name = cloud.receive(cloud.event(TRACE, time.time() - 60))["started"][0]
+    cloud.wait_for(name)
+    press(cloud, slack, "incident_resolve")
+    submit(cloud, slack, note="rolled back to version 7")
+    assert (cloud.incident(name)["status"], cloud.incident(name)["note"]) == ("resolved", "rolled back to version 7")
+    (second,) = cloud.send(TRACE)["started"]
+    cloud.wait_for(second)
+    earlier = [row["text"] for row in cloud.report(second)["evidence"] if row["kind"] == "earlier_incident"]
+    assert any("resolved by ana: rolled back to version 7" in text for text in earlier)
+
+
+def test_merged_error_counts_for_the_other_one(cloud: TriageCloud, slack: SlackTwin) -> None:
+    first = cloud.send("ERROR door is open")["started"][0]
+    cloud.wait_for(first)
+    second = cloud.send("ERROR wheel is flat")["started"][0]
+    cloud.wait_for(second)
+    press(cloud, slack, "incident_merge", message=1)
+    submit(cloud, slack, into=first.partition("-")[0])
+    cloud.send("ERROR wheel is flat", "ERROR wheel is flat")
+    assert (cloud.incident(first)["total"], cloud.incident(second)["total"]) == (3, 1)
+    assert "Merged" in json.dumps(slack.messages()[1]["blocks"])
+
+
+def test_split_error_becomes_several_from_then_on(cloud: TriageCloud) -> None:
+    from watchfloor import incidents
+    from watchfloor.clients.incident_table import IncidentTable
+
+    name = cloud.send("ERROR user 1 is locked", "ERROR user 2 is locked")["started"][0]
+    cloud.wait_for(name)
+    table = IncidentTable(cloud.tables["IncidentTable"])
+    table.change(name.partition("-")[0], lambda row: incidents.split(row, ["text"], by="kim", now=time.time()))
+    started = cloud.send("ERROR user 1 is locked", "ERROR user 2 is locked", "ERROR user 1 is locked")["started"]
+    assert len(started) == 2 and name not in started
+    for finer in started:
+        cloud.wait_for(finer)
+    assert sorted(int(cloud.incident(finer)["total"]) for finer in started) == [1, 2]
+    assert cloud.incident(name)["total"] == 2
+
+
+def press(cloud: TriageCloud, slack: SlackTwin, action_id: str, selected: str = "", message: int = 0) -> dict[str, Any]:
+    """Press a button, and see what comes of it."""
+    ts = slack.threads()[message]["ts"]
+    answer = slack.press(action_id, ts, selected=selected, url=cloud.action_url)
+    cloud.settle()
+    return answer
+
+
+def submit(cloud: TriageCloud, slack: SlackTwin, **values: str) -> dict[str, Any]:
+    """Fill in the window that is open."""
+    answer = slack.submit(values, url=cloud.action_url)
+    cloud.settle()
+    return answer

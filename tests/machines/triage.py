@@ -1,16 +1,23 @@
 """Error triage on moto: real definition, template and handlers; the outside services are their twins.
 
-    with TriageCloud(slack.secret) as cloud:
-        cloud.log("ERROR boom")
-        (name,) = cloud.receive()["started"]
-        assert cloud.wait_for(name)["status"] == "SUCCEEDED"
+with TriageCloud(slack.secret) as cloud:
+    cloud.log("ERROR boom")
+    (name,) = cloud.receive()["started"]
+    assert cloud.wait_for(name)["status"] == "SUCCEEDED"
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import threading
 import time
-from typing import Any
+from functools import partial
+from typing import Any, Self
+
+from aws_lambda_powertools.utilities import parameters
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
 
 from local.twins.server import Json
 from tests.machines.harness import Cloud, Run, _client
@@ -44,7 +51,21 @@ class TriageCloud(Cloud):
         super().__init__(**{**defaults, **named, **parameters})
         self._number = 0
 
+    def __enter__(self) -> Self:
+        # Another cloud's secrets have the same names.
+        parameters.clear_caches()
+        super().__enter__()
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        super().__exit__(*error)
+
     def _deploy(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         super()._deploy()
         manager = _client("secretsmanager")
         for name, secret in self._secrets.items():
@@ -80,6 +101,36 @@ class TriageCloud(Cloud):
     def send(self, *messages: str, group: str = GROUP, at: float | None = None) -> Json:
         """Log lines and deliver all of them."""
         return self.receive(*self.log(*messages, group=group, at=at), group=group)
+
+    # --- people
+
+    @property
+    def action_url(self) -> str:
+        """Where the HTTP API takes what people press."""
+        return f"http://127.0.0.1:{self._server.server_port}/slack/actions"
+
+    def _answer(self, environ: Any, start_response: Any) -> Any:
+        """What the HTTP API makes of a request, and of the function's answer (payload 2.0)."""
+        request = Request(environ)
+        event = {
+            "version": "2.0",
+            "routeKey": "POST /slack/actions",
+            "headers": {name.lower(): value for name, value in request.headers.items()},
+            "body": request.get_data(as_text=True),
+            "isBase64Encoded": False,
+        }
+        answer = self.invoke("ReceiveAction", event)
+        response = Response(answer.get("body", ""), answer["statusCode"], answer.get("headers", {}))
+        return response(environ, start_response)
+
+    def _invoke_by_api(
+        self, function_name: str, qualifier: str | None, body: Any, headers: Any, response_headers: dict[str, str]
+    ) -> bytes:
+        if headers.get("X-Amz-Invocation-Type") != "Event":
+            return super()._invoke_by_api(function_name, qualifier, body, headers, response_headers)
+        function = self._function_of[function_name.rpartition(":")[2]].removesuffix("Function")
+        self._events.put(partial(self._invoke_by_event, function, json.loads(body)))
+        return b""
 
     # --- executions
 
