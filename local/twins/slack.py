@@ -33,7 +33,7 @@ SIGNING_SECRET = "twin-slack-signing-secret"
 TEAM, APP, BOT, HOOK, HOOK_TOKEN = "T0TWIN", "A0TWIN", "U0BOT", "B0TWIN", "twin-webhook-token"
 CHANNEL, FOREIGN_CHANNEL, PRIVATE_CHANNEL, ARCHIVED_CHANNEL = "C0WATCHFLOOR", "C0OTHER", "C0PRIVATE", "C0OLD"
 ANA, BEN = "U0ANA", "U0BEN"
-SCOPES = frozenset({"chat:write", "channels:history", "groups:history", "users:read"})
+SCOPES = frozenset({"chat:write", "channels:history", "groups:history", "users:read", "users:read.email"})
 TRIGGER_SECONDS = 3.0
 MAX_TEXT, MAX_ATTACHMENTS, MAX_METADATA = 40_000, 100, 8_000
 _KEPT = 5_000
@@ -235,7 +235,9 @@ class SlackTwin(Twin):
         user = self.state["users"].get(given.get("user"))
         if user is None:
             raise _no("user_not_found")
-        return {"user": {"id": given["user"], "team_id": TEAM, **user}}
+        hidden = set() if "users:read.email" in self.scopes else {"email"}
+        profile = {name: value for name, value in user["profile"].items() if name not in hidden}
+        return {"user": {"id": given["user"], "team_id": TEAM, **user, "profile": profile}}
 
     def _open_view(self, given: Json) -> Json:
         view: Any = given.get("view")
@@ -561,7 +563,7 @@ def _channel(name: str, members: list[str], is_private: bool = False, is_archive
 
 
 def _user(name: str, real_name: str, is_bot: bool = False, deleted: bool = False) -> Json:
-    profile = {"real_name": real_name, "display_name": real_name.split()[0]}
+    profile = {"real_name": real_name, "display_name": real_name.split()[0], "email": f"{name}@example.com"}
     return {"name": name, "real_name": real_name, "profile": profile, "is_bot": is_bot, "deleted": deleted}
 
 

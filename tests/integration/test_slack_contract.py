@@ -3,17 +3,20 @@
 import http.server
 import json
 import logging
+import re
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
+import yaml
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from local.twins import SlackTwin, slack
 from watchfloor.block_kit import context, header, section
-from watchfloor.clients.slack import Posted, Slack, UnknownOutcomeError, parse_action, verify_signature
+from watchfloor.clients.slack import Posted, Slack, SlackUser, UnknownOutcomeError, parse_action, verify_signature
 from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
 from watchfloor.messages import approval_message, incident_message, merge_view, resolve_view
 
@@ -166,12 +169,14 @@ def test_whisper_is_seen_by_one_person(twin, bot):
     assert twin.messages() == []
 
 
-def test_user(bot):
-    assert (bot.user(slack.ANA).name, bot.user(slack.ANA).is_person) == ("Ana", True)
+def test_user(twin, bot):
+    assert bot.user(slack.ANA) == SlackUser(slack.ANA, "Ana", "ana@example.com", is_person=True)
     assert not bot.user(slack.BOT).is_person
     assert not bot.user("U0GONE").is_person
     with pytest.raises(InvalidInputError, match="user_not_found"):
         bot.user("U0NOBODY")
+    twin.scopes.discard("users:read.email")
+    assert bot.user(slack.ANA).email == ""
 
 
 # --- once
@@ -502,6 +507,17 @@ def test_app_that_fails_or_is_gone(twin, bot, app):
     app.answer = (500, b"oops")
     assert twin.press("incident_acknowledge")["status"] == 500
     assert twin.press("incident_acknowledge", url="http://127.0.0.1:1/")["status"] == 0
+
+
+# --- what the documents say
+
+
+def test_manifest_asks_for_the_scopes_that_are_used():
+    text = (Path(__file__).parents[2] / "docs/integrations.md").read_text()
+    (manifest,) = re.findall(r"```yaml\n(display_information.*?)```", text, re.DOTALL)
+    app = yaml.safe_load(manifest)
+    assert set(app["oauth_config"]["scopes"]["bot"]) == slack.SCOPES
+    assert app["settings"]["interactivity"]["is_enabled"]
 
 
 # --- the twin's own rules

@@ -23,6 +23,7 @@ MACHINES = sorted(ROOT.glob("statemachines/*.asl.yaml"))
 CODE_FOLDERS = ("bench", "functions", "layers", "local", "models", "statemachines", "tests", "events", "docs")
 # Which code reads a secret, by the parameter that names it.
 SECRET_READERS = {
+    "SlackSecretArn": ("layers/watchfloor/watchfloor/clients/slack.py", "settings"),
     "JiraSecretArn": ("layers/watchfloor/watchfloor/clients/jira_issues.py", "settings"),
     "KibanaSecretArn": ("layers/watchfloor/watchfloor/clients/kibana_cases.py", "settings"),
     "OpenSearchSecretArn": ("functions/pipeline/create_case.py", "secret"),

@@ -221,13 +221,16 @@ def test_any_part_may_be_anything(payload, data):
 
 # --- settings
 
+BOT = {"bot_token": "xoxb-1", "channel": "C0WATCHFLOOR", "signing_secret": "s"}
+
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({}, "needs bot_token and channel, or webhook_url"),
-        ({"bot_token": "xoxb-1"}, "channel must be the channel's id"),
-        ({"bot_token": "xoxb-1", "channel": "#ops"}, "channel must be the channel's id"),
+        ({"bot_token": "xoxb-1", "channel": "C0WATCHFLOOR"}, "lacks signing_secret"),
+        ({"bot_token": "xoxb-1", "signing_secret": "s"}, "channel must be the channel's id"),
+        ({"bot_token": "xoxb-1", "signing_secret": "s", "channel": "#ops"}, "channel must be the channel's id"),
     ],
 )
 def test_settings_that_do_not_suffice_are_named(settings, words):
@@ -237,13 +240,13 @@ def test_settings_that_do_not_suffice_are_named(settings, words):
 
 
 def test_only_a_bot_can_thread():
-    assert Slack({"bot_token": "xoxb-1", "channel": "C0WATCHFLOOR"}).can_thread
+    assert Slack(BOT).can_thread
     assert not Slack({"webhook_url": "https://hooks.slack.com/services/1"}).can_thread
 
 
 def test_nobody_listens_there():
     """Nothing was sent, so nothing was posted: it may be tried again as it is."""
-    slack = Slack({"bot_token": "xoxb-1", "channel": "C0WATCHFLOOR", "api_url": "http://127.0.0.1:1/api/"})
+    slack = Slack({**BOT, "api_url": "http://127.0.0.1:1/api/"})
     begun = time.monotonic()
     with pytest.raises(Exception, match="does not answer") as caught:
         slack.post({"text": "a", "blocks": []}, "key")

@@ -95,8 +95,21 @@ class Posted:
 
 @dataclass(frozen=True)
 class SlackUser:
+    """Somebody of the workspace.
+
+    Attributes
+    ----------
+    name
+        For showing: people choose it themselves.
+    email
+        What tells who it is; empty without the scope users:read.email.
+    is_person
+        Neither a bot nor somebody who left.
+    """
+
     id: str
     name: str
+    email: str
     is_person: bool
 
 
@@ -143,6 +156,8 @@ class Slack:
         self._webhook: WebhookClient | None = None
         # A retry inside of the library could post twice, so it gets none.
         if token := settings.get("bot_token"):
+            if not settings.get("signing_secret"):
+                raise InvalidInputError(f"{secret_name} lacks signing_secret, without which no button works")
             self.channel = _checked_channel(settings, secret_name)
             self._web = WebClient(
                 token=token,
@@ -241,13 +256,13 @@ class Slack:
         return self._call("views.open", body, borne=_TOO_LATE)["ok"] is True
 
     def user(self, user_id: str) -> SlackUser:
-        """Who pressed; somebody who left, and a bot, is no person."""
+        """Who pressed a button."""
         with self._readable("users.info"):
             user = self._call("users.info", {"user": user_id}, as_form=True)["user"]
             profile = user.get("profile") or {}
             name = profile.get("display_name") or profile.get("real_name") or user.get("name") or user["id"]
             is_person = not (user.get("is_bot") or user.get("deleted") or user["id"] == "USLACKBOT")
-            return SlackUser(user["id"], str(name), is_person)
+            return SlackUser(user["id"], str(name), str(profile.get("email") or ""), is_person)
 
     # --- Web API
 
