@@ -131,10 +131,15 @@ def settings_of(about: dict[str, Any], run: ScriptRun) -> dict[str, str]:
     pages = run.read("rds").get_paginator("describe_db_parameters")
     found: dict[str, str] = {}
     for group in about["parameter_groups"]:
-        for page in pages.paginate(DBParameterGroupName=group):
-            for parameter in page["Parameters"]:
-                if parameter["ParameterName"] in _PARAMETERS and parameter.get("ParameterValue"):
-                    found[parameter["ParameterName"]] = parameter["ParameterValue"]
+        try:
+            for page in pages.paginate(DBParameterGroupName=group):
+                for parameter in page["Parameters"]:
+                    if parameter["ParameterName"] in _PARAMETERS and parameter.get("ParameterValue"):
+                        found[parameter["ParameterName"]] = parameter["ParameterValue"]
+        except ClientError as error:
+            # A group that is gone explains nothing; the database itself is looked at all the same.
+            if "NotFound" not in error.response["Error"]["Code"]:
+                raise
     return found
 
 

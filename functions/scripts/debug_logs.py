@@ -16,12 +16,12 @@ from watchfloor.clients.script_runtime import Script, ScriptRun
 from watchfloor.errors import DeadlineError, InvalidInputError
 from watchfloor.log_questions import Question, cost, query_text, readings
 from watchfloor.redaction import Redactor
-from watchfloor.scripts import Parameters
+from watchfloor.scripts import Parameters, dump
 from watchfloor.timespans import When, window
 
 _LONGEST = dt.timedelta(days=14)
 _VALUE_CHARACTERS = 1_500
-_RESULT_CHARACTERS = 150_000
+_RESULT_BYTES = 70_000
 _RUNNING = ("Scheduled", "Running")
 
 LogGroup = Annotated[str, Field(pattern=r"^[A-Za-z0-9_/.#-]{1,512}$")]
@@ -119,8 +119,8 @@ def shown(results: list[list[dict[str, str]]]) -> tuple[list[dict[str, str]], in
     for index, result in enumerate(results):
         row = {item["field"]: item["value"][:_VALUE_CHARACTERS] for item in result if item["field"] != "@ptr"}
         row = redactor.value(row)
-        size += sum(len(name) + len(value) + 8 for name, value in row.items())
-        if size > _RESULT_CHARACTERS:
+        size += len(dump(row))
+        if size > _RESULT_BYTES:
             return rows, len(results) - index
         rows.append(row)
     return rows, 0

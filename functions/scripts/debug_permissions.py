@@ -13,7 +13,7 @@ from watchfloor.clients.script_runtime import Script, ScriptRun
 from watchfloor.policies import Policy, explained, statements
 from watchfloor.scripts import Parameters
 
-_MOST_STATEMENTS = 20
+_MOST_STATEMENTS = 6
 LIMITS = [
     "policies of the resource itself (bucket, key, queue, function) are not looked at",
     "service control policies are only as IAM's simulator knows them; session policies are not looked at",

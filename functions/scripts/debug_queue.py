@@ -18,7 +18,7 @@ from watchfloor.scripts import Parameters
 
 _HOURS = 3
 _PERIOD_SECONDS = 300
-_BODY_CHARACTERS = 4_000
+_BODY_CHARACTERS = 3_000
 _METRICS = {
     "age": ("ApproximateAgeOfOldestMessage", "Maximum"),
     "sent": ("NumberOfMessagesSent", "Sum"),

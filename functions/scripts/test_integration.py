@@ -116,7 +116,7 @@ def one(
         "status": "failed" if problems else "passed",
         "answered": page.status,
         "duration_ms": round(milliseconds),
-        "problems": problems,
+        "problems": problems[:10],
     }
     if problems:
         outcome["body_start"] = text[:_SHOWN_CHARACTERS]

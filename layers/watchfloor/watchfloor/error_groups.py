@@ -12,9 +12,9 @@ from watchfloor.log_events import ErrorEvent, LogBatch, LogEvent, errors_in
 from watchfloor.redaction import Redactor
 
 BUCKETS = 12
-_TEXT_CHARACTERS = 3_000
-_MESSAGE_CHARACTERS = 500
-_FRAMES = 8
+_TEXT_CHARACTERS = 1_200
+_MESSAGE_CHARACTERS = 300
+_FRAMES = 6
 
 
 def errors_of(log_group: str, events: Iterable[Mapping[str, Any]]) -> list[ErrorEvent]:

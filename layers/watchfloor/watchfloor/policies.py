@@ -47,8 +47,8 @@ class Say:
             "source": self.policy.source,
             "statement": self.sid or self.index,
             "effect": self.effect,
-            "actions": list(self.actions[:20]),
-            "resources": list(self.resources[:20]),
+            "actions": list(self.actions[:10]),
+            "resources": list(self.resources[:5]),
             "conditions": self.conditions,
         }
 
