@@ -220,8 +220,30 @@ def test_same_report_and_state_make_the_same_message():
 def test_no_answer_says_so_and_shows_what_is_known():
     message = incident_message({**REPORT, "verdict": "NO_ANSWER", "answer": {}})
     assert "*Cause unknown* · `NO_ANSWER`\nNo model replied." in whole(message)
-    assert "See whether it helps again: resolved by ana: rolled back" in whole(message)
+    assert "See whether it helps again: KeyError: 'sku': resolved by ana: rolled back" in whole(message)
     assert index_of(message, "KeyError: 'customer_id'\n```") == index_of(message, "*Cause unknown*")
+    assert "*The error*\n```\n  at orders/charge.py:42 in charge\n" in whole(message)
+
+
+def test_without_answer_and_precedent_a_deployment_is_the_next_thing_to_look_at():
+    report = {**REPORT, "verdict": "NO_ANSWER", "answer": {}, "evidence": REPORT["evidence"][:1]}
+    words = "*Next step*\nLook at what changed: function cart-service: deployed 2 minutes before"
+    assert words in whole(incident_message(report))
+    assert "Next step" not in whole(incident_message({**report, "evidence": []}))
+
+
+@pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        ("orders/charge.py", "orders/charge.py:1 in f"),
+        ("/var/task/orders/charge.py", "orders/charge.py:1 in f"),
+        ("/home/app/with/folders/charge.py", "charge.py:1 in f"),
+        ("Billing.java", "Billing.java:1 in f"),
+    ],
+)
+def test_place_is_short(file, shown):
+    error = {**REPORT["error"], "frames": [{"file": file, "function": "f", "line": 1, "in_app": True}]}
+    assert f"`{shown}`" in texts(incident_message({**REPORT, "error": error}))[1]
 
 
 def test_inconclusive_says_why():

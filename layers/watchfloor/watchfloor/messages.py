@@ -34,6 +34,7 @@ from watchfloor.foreign_text import Mrkdwn, one_line, safe_url, shortened
 from watchfloor.markup import length
 from watchfloor.report_view import (
     CAUSE_TITLES,
+    DEPLOYMENT,
     EARLIER,
     LINKS,
     OUR_URL_CHARACTERS,
@@ -225,8 +226,8 @@ def _incident_blocks(incident: ReportView, page: Mrkdwn, detail: _Detail, button
     mark = _MARKS.get(incident.status, "🔴")
     yield header(f"{mark} {shortened(incident.title, 100)}")
     where = [page.code(place, 90) for place in incident.place[:1]] + [page.line(p, 20) for p in incident.place[1:]]
-    if incident.frames:
-        where.append(page.code(incident.frames[0], 90))
+    if incident.spot:
+        where.append(page.code(incident.spot, 90))
     if where:
         yield context(" · ".join(where))
     if status := _status(incident, page):
@@ -281,10 +282,17 @@ def _steps(incident: ReportView, page: Mrkdwn) -> str:
         page.was_cut |= len(steps) > _TOP_STEPS
         shown = [f"{number}. {page.prose(step, _TOP_STEP)}" for number, step in enumerate(steps[:_TOP_STEPS], 1)]
         return f"*Next step{'' if len(steps) == 1 else 's'}*\n" + "\n".join(shown)
-    earlier = [row for row in incident.evidence(EARLIER) if row.get("text")]
-    if earlier:
-        return f"*Next step*\nSee whether it helps again: {page.prose(earlier[0]['text'], _TOP_STEP)}"
+    if earlier := _first_text(incident.evidence(EARLIER)):
+        return f"*Next step*\nSee whether it helps again: {page.prose(earlier, _TOP_STEP)}"
+    if deployed := _first_text(incident.evidence(DEPLOYMENT)):
+        return f"*Next step*\nLook at what changed: {page.prose(deployed, _TOP_STEP)}"
     return ""
+
+
+def _first_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The first of the rows that says something."""
+    said = (": ".join(str(row[key]) for key in ("source", "text") if row.get(key)) for row in rows if row.get("text"))
+    return next(said, "")
 
 
 def _in_full(incident: ReportView, page: Mrkdwn, detail: _Detail) -> Iterator[Json]:
@@ -340,9 +348,11 @@ def _explanation(incident: ReportView, page: Mrkdwn, detail: _Detail) -> Iterato
     if happened := words(incident.answer.get("what_happened")):
         yield section(f"*What happened*\n{page.prose(happened, detail.prose)}")
     frames = incident.frames
-    if incident.said or frames:
+    # Without a cause the error's own words stand in its place.
+    said = [incident.said] if incident.said and incident.cause else []
+    if said or frames:
         page.was_cut |= len(frames) > detail.frames
-        lines = ([incident.said] if incident.said else []) + [f"  at {frame}" for frame in frames[: detail.frames]]
+        lines = said + [f"  at {frame}" for frame in frames[: detail.frames]]
         yield section(f"*The error*\n{page.block(lines, detail.prose + 300, detail.line * 2)}")
     quotes = incident.quotes
     if quotes:

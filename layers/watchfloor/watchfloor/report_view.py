@@ -18,7 +18,7 @@ from typing import Any
 
 from watchfloor.foreign_text import one_line
 
-STACK_OVERFLOW, EARLIER = "stack_overflow", "earlier_incident"
+STACK_OVERFLOW, EARLIER, DEPLOYMENT = "stack_overflow", "earlier_incident", "deployment"
 CAUSE_TITLES = {
     "CONFIRMED": "Cause",
     "LIKELY": "Likely cause",
@@ -28,6 +28,8 @@ CAUSE_TITLES = {
 SIDES = {"application": "in the application", "infrastructure": "in the infrastructure"}
 LINKS = (("report", "Whole report"), ("logs", "Log"), ("execution", "Execution"))
 _LANGUAGES = {"node": "Node.js", "javascript": "JavaScript", "dotnet": ".NET"}
+# Where Lambda puts a function's code.
+_TASK_ROOT = "/var/task/"
 # Addresses of consoles are long.
 OUR_URL_CHARACTERS = 2_000
 
@@ -107,6 +109,13 @@ class ReportView:
         frames = [frame for frame in self.error.get("frames") or [] if isinstance(frame, Mapping)]
         ordered = [f for f in frames if f.get("in_app")] + [f for f in frames if not f.get("in_app")]
         return [_frame(frame) for frame in ordered]
+
+    @property
+    def spot(self) -> str:
+        """Where it went wrong, in few words: the first frame, without the folders that all code of the place is in."""
+        frame = self.frames[0] if self.frames else ""
+        file, space, rest = frame.removeprefix(_TASK_ROOT).partition(" ")
+        return (file if file[:1] != "/" else file.rpartition("/")[2]) + space + rest
 
     def context(self, lines: int) -> list[str]:
         """So many log lines around the error, each with its id where the answer may cite it."""
