@@ -251,6 +251,14 @@ def feeding_queues(sandbox: Sandbox, messages: int) -> tuple[str, str, str]:
     return dead_arn, url, arn
 
 
+def test_a_dead_letter_queue_names_the_queues_it_belongs_to(sandbox: Sandbox):
+    dead_arn, url, _ = feeding_queues(sandbox, 0)
+    sqs = sandbox.client("sqs")
+    dead_url = sqs.get_queue_url(QueueName=dead_arn.rpartition(":")[2])["QueueUrl"]
+    assert sqs.list_dead_letter_source_queues(QueueUrl=dead_url)["queueUrls"] == [url]
+    assert sqs.list_dead_letter_source_queues(QueueUrl=url).get("queueUrls", []) == []
+
+
 def test_messages_move_at_the_rate_asked_for_and_the_move_can_be_stopped(sandbox: Sandbox):
     dead_arn, _, _ = feeding_queues(sandbox, 40)
     sqs = sandbox.client("sqs")

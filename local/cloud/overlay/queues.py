@@ -1,4 +1,5 @@
-"""SQS: moving messages out of a dead-letter queue, at the rate asked for and with the permissions it takes."""
+"""SQS: whose dead-letter queue a queue is, and moving messages out of it, at the rate asked for and with the permissions
+it takes."""
 
 from __future__ import annotations
 
@@ -27,7 +28,12 @@ _lock = threading.Lock()
 
 def install() -> None:
     handlers: dict[str, Any] = sqs._HANDLERS
-    handlers |= {"StartMessageMoveTask": _start, "ListMessageMoveTasks": _list, "CancelMessageMoveTask": _cancel}
+    handlers |= {
+        "StartMessageMoveTask": _start,
+        "ListMessageMoveTasks": _list,
+        "CancelMessageMoveTask": _cancel,
+        "ListDeadLetterSourceQueues": _sources,
+    }
     resource_arn = anchors.replace(
         "core.iam_actions:extract_resource_arn",
         lambda service, method, path, headers, body, *rest: (
@@ -104,6 +110,14 @@ def _cancel(request: dict[str, Any], _url: str) -> dict[str, Any]:
             task["Status"] = "CANCELLED"
             return {"ApproximateNumberOfMessagesMoved": task["ApproximateNumberOfMessagesMoved"]}
     raise sqs._Err("ResourceNotFoundException", "The task does not exist or does not run any more.", 404)
+
+
+def _sources(request: dict[str, Any], url: str) -> dict[str, Any]:
+    queue = sqs._queues.get(request.get("QueueUrl") or url)
+    if queue is None:
+        raise sqs._Err("AWS.SimpleQueueService.NonExistentQueue", "The specified queue does not exist.", 400)
+    arn = queue["attributes"]["QueueArn"]
+    return {"queueUrls": [feeder["url"] for feeder in list(sqs._queues.values()) if _dead_letters(feeder) == arn]}
 
 
 def _shown(task: dict[str, Any]) -> dict[str, Any]:
