@@ -14,11 +14,13 @@ import pytest
 import yaml
 
 from local.cli import parser
-from watchfloor.layout import RunLayout
+from watchfloor.layout import IncidentLayout, RunLayout
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/*.md")])
-TEMPLATES = ("functions/pipeline/template.yaml", "models/template.yaml", "models/build.yaml")
+# The scripts' permissions are in their own pages.
+GROUPS = ("pipeline", "triage")
+TEMPLATES = (*(f"functions/{group}/template.yaml" for group in GROUPS), "models/template.yaml", "models/build.yaml")
 MACHINES = sorted(ROOT.glob("statemachines/*.asl.yaml"))
 CODE_FOLDERS = ("bench", "functions", "layers", "local", "models", "statemachines", "tests", "events", "docs")
 # Which code reads a secret, by the parameter that names it.
@@ -27,6 +29,8 @@ SECRET_READERS = {
     "JiraSecretArn": ("layers/watchfloor/watchfloor/clients/jira_issues.py", "settings"),
     "KibanaSecretArn": ("layers/watchfloor/watchfloor/clients/kibana_cases.py", "settings"),
     "OpenSearchSecretArn": ("functions/pipeline/create_case.py", "secret"),
+    "OpenAiSecretArn": ("layers/watchfloor/watchfloor/clients/chat_model.py", "settings"),
+    "StackExchangeSecretArn": ("functions/triage/search_stack_overflow.py", "secret"),
 }
 
 
@@ -145,7 +149,7 @@ def test_commands_named_exist():
 
 
 def test_metrics_are_documented():
-    code = "".join(path.read_text() for path in ROOT.glob("functions/pipeline/*.py"))
+    code = "".join(path.read_text() for group in GROUPS for path in ROOT.glob(f"functions/{group}/*.py"))
     calls = re.findall(r"add_metric\((.*?), MetricUnit", code)
     metrics = {name for call in calls for name in re.findall(r'"(\w+)"', call)}
     assert metrics == {word for word in code_words(section(text("docs/operations.md"), "Alarms")) if word in metrics}
@@ -205,6 +209,13 @@ def test_every_state_is_in_architecture(path):
     assert set(states(yaml.safe_load(path.read_text()))) <= named
 
 
+def test_every_key_of_an_incident_is_in_architecture():
+    layout = IncidentLayout("<fingerprint>", "<generation>")  # type: ignore[arg-type]
+    keys = {getattr(layout, name) for name, value in vars(IncidentLayout).items() if isinstance(value, property)}
+    named = set(code_words(text("docs/architecture.md")))
+    assert keys <= named, keys - named
+
+
 def test_every_key_of_a_run_is_in_architecture():
     layout = RunLayout("<run_id>")
     properties = [name for name, value in vars(RunLayout).items() if isinstance(value, property)]
@@ -235,20 +246,22 @@ def test_retained_resources_are_named_where_removal_is_explained():
     assert retained == {word for word in code_words(removal) if word in template("template.yaml")["Resources"]}
 
 
-def functions() -> list[str]:
-    resources = template("functions/pipeline/template.yaml")["Resources"]
+def functions() -> list[tuple[str, str]]:
     return [
-        name for name, item in resources.items() if "Fn::" not in name and item["Type"] == "AWS::Serverless::Function"
+        (group, name)
+        for group in GROUPS
+        for name, item in template(f"functions/{group}/template.yaml")["Resources"].items()
+        if "Fn::" not in name and item["Type"] == "AWS::Serverless::Function"
     ]
 
 
-@pytest.mark.parametrize("name", functions())
-def test_one_stem_for_one_thing(name):
+@pytest.mark.parametrize(("group", "name"), functions())
+def test_one_stem_for_one_thing(group, name):
     stem = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removesuffix("Function")).lower()
-    properties = template("functions/pipeline/template.yaml")["Resources"][name]["Properties"]
+    properties = template(f"functions/{group}/template.yaml")["Resources"][name]["Properties"]
     assert properties["Handler"] == f"{stem}.lambda_handler"
-    assert (ROOT / f"functions/pipeline/{stem}.py").exists()
-    assert (ROOT / f"events/pipeline/{stem}.json").exists()
+    assert (ROOT / f"functions/{group}/{stem}.py").exists()
+    assert (ROOT / f"events/{group}/{stem}.json").exists()
     assert f"`{stem}`" in text("docs/architecture.md")
 
 
