@@ -28,7 +28,7 @@ _START_END = re.compile(
 def platform_type(record: Record) -> str | None:
     """The type of what Lambda itself reports about a function, None for the function's own records."""
     text = record.body[:2_000]
-    fields = dict(record.fields)
+    fields = dict(record.details)
     if fields.get("type", "").startswith("platform."):
         status = fields.get("record.status", "")
         if status == "timeout":
@@ -77,6 +77,13 @@ _CRASH = re.compile(
     r"^(?:panic: |fatal error: |thread '[^']{0,80}'.{0,20} panicked at|Uncaught |Unhandled |PHP Fatal error|Exception in thread |\*\* \()"
 )
 _HTTP_5XX = re.compile(r"\" 5\d\d \d|\|\s5\d\d\s\||\bstatus[=:]\s?5\d\d\b|\bHTTP/\d(?:\.\d)?\" 5\d\d\b")
+_HTTP_OK = re.compile(r"\" [123]\d\d (?:\d|-)|\|\s[123]\d\d\s\|")
+_PLACES = re.compile(
+    r"(?:\b[a-z]{2,10}:/)?/[^\s\"']{1,500}|[\w.\-]{1,120}\.(?:html?|py|js|ts|rb|go|java|php|css|csv|json|txt|log|pdf|xml|ya?ml)\b"
+)
+_WORD = re.compile(r"[^\W\d_]{3}")
+_DECORATED = re.compile(r"[\W_]{3}")
+_MAX_LINES = 40
 
 
 def is_error(record: Record, trace: Trace | None) -> bool:
@@ -88,7 +95,7 @@ def is_error(record: Record, trace: Trace | None) -> bool:
     """
     if platform_type(record):
         return True
-    if _START_END.match(record.body) or dict(record.fields).get("type", "").startswith("platform."):
+    if _START_END.match(record.body) or dict(record.details).get("type", "").startswith("platform."):
         return False
     if record.level == ERROR:
         return True
@@ -96,19 +103,37 @@ def is_error(record: Record, trace: Trace | None) -> bool:
         return False
     if trace or _CRASH.match(record.body):
         return True
-    first = record.body.lstrip().split("\n", 1)[0][:2_000]
+    lines = [line.strip()[:2_000] for line in record.body.lstrip().split("\n", _MAX_LINES)[:_MAX_LINES]]
+    first = lines[0]
     if record.level == INFO:
         return bool(record.stack and record.type)
     named = bool(record.type) or header(first) is not None
     if record.level == WARN:
         inline = named or inline_type(first) is not None
         return inline and not _RETRYING.search(first)
-    if record.structured and not named and not record.stack:
-        return bool(_words_of_failure(first)) and not _CASUAL.search(first)
-    return named or _words_of_failure(first)
+    details = dict(record.details)
+    if details.get("type", "").endswith(("Failed", "TimedOut", "Aborted")):
+        return True
+    return named or any(map(_words_of_failure, lines))
+
+
+def gist(text: str) -> str:
+    """What a record without trace and type says: its first line, or where that says nothing the lines of failure."""
+    lines = [line.strip() for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]]
+    first = next((line for line in lines if _WORD.search(line)), "")
+    if _FAILURE.search(first) or inline_type(first):
+        return first
+    failing = [line for line in lines if line != first and _words_of_failure(line[:2_000])]
+    return " | ".join(failing[:2]) if _DECORATED.match(text.lstrip()) and failing else " | ".join([first, *failing[:2]])
 
 
 def _words_of_failure(line: str) -> bool:
     if _HTTP_5XX.search(line):
         return True
-    return bool(_FAILURE.search(line) or inline_type(line)) and not _CASUAL.search(line) and not _RETRYING.search(line)
+    if _HTTP_OK.search(line):
+        return False
+    # A path or an address may be called like a failure.
+    words = _PLACES.sub(" ", line)
+    return (
+        bool(_FAILURE.search(words) or inline_type(words)) and not _CASUAL.search(words) and not _RETRYING.search(words)
+    )

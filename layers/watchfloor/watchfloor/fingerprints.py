@@ -24,56 +24,16 @@ SPLITS = ("message", "log_group", "frames", "type", "text")
 _PLACE_FRAMES = 2
 
 # Types so general that the way of failing belongs to them.
-_GENERAL = frozenset(
-    [
-        "Error",
-        "Exception",
-        "RuntimeError",
-        "RuntimeException",
-        "StandardError",
-        "Throwable",
-        "panic",
-        "error",
-        "ApplicationException",
-        "SystemException",
-        "IllegalStateException",
-        "IllegalArgumentException",
-        "IOException",
-        "OSError",
-        "IOError",
-        "SQLException",
-        "ClientError",
-        "ApiError",
-        "APIError",
-        "HTTPError",
-        "HttpError",
-        "AxiosError",
-        "ServiceException",
-        "InvalidOperationException",
-        "ServerError",
-        "AssertionError",
-        "InternalError",
-        "OperationalError",
-        "DatabaseError",
-        "ProgrammingError",
-        "HttpRequestException",
-        "AmazonServiceException",
-        "SdkError",
-        "RequestError",
-        "ResponseError",
-        "StatusCodeError",
-        "UncaughtException",
-        "FetchError",
-        "MongoError",
-        "MongoServerError",
-        "SequelizeDatabaseError",
-        "QueryFailedError",
-        "PrismaClientKnownRequestError",
-        "Faraday::Error",
-        "SocketError",
-        "errorString",
-    ]
-)
+_GENERAL_WORDS = """
+    Error Exception RuntimeError RuntimeException StandardError Throwable panic error ApplicationException
+    SystemException IllegalStateException IllegalArgumentException IOException OSError IOError SQLException
+    ClientError ApiError APIError HTTPError HttpError AxiosError ServiceException InvalidOperationException
+    ServerError AssertionError InternalError OperationalError DatabaseError ProgrammingError HttpRequestException
+    AmazonServiceException SdkError RequestError ResponseError StatusCodeError UncaughtException FetchError MongoError
+    MongoServerError SequelizeDatabaseError QueryFailedError PrismaClientKnownRequestError Faraday::Error SocketError
+    errorString
+    """
+_GENERAL = frozenset(_GENERAL_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +108,18 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
             reason += f" Also told apart by: {', '.join(told)}."
         return FRAMES, basis, reason
     words = template(main.message or error.message or error.text)
+    codes = [*error.codes, *([f"code={main.code}"] if main.code else [])]
     if name:
-        return (
-            TYPE,
-            [name, words, *contexts],
-            f"No frame of your own code in it, so its type {main.type} and what stays the same of its message: “{words}”.",
-        )
-    return MESSAGE, [words], f"Neither trace nor exception type, so what stays the same of its message: “{words}”."
+        said = template(error.log_message) if error.log_message else ""
+        basis = [name, words, *codes, *contexts, *([said] if said and said != words else [])]
+        reason = f"No frame of your own code in it, so its type {main.type} and what stays the same of its message: “{words}”."
+        return TYPE, basis, _with_codes(reason, codes)
+    reason = f"Neither trace nor exception type, so what stays the same of its message: “{words}”."
+    return MESSAGE, [words, *codes], _with_codes(reason, codes)
+
+
+def _with_codes(reason: str, codes: list[str]) -> str:
+    return f"{reason} Also told apart by: {', '.join(codes)}." if codes else reason
 
 
 def _members(error: ErrorEvent, members: list[Raised]) -> tuple[str, list[str], str]:
@@ -175,7 +140,7 @@ def _told_apart(main: Raised) -> list[str]:
     told = symbols(main.message)
     if not main.type or main.type.rsplit(".", 1)[-1].rsplit("\\", 1)[-1] in _GENERAL:
         told += [kind for kind in kinds(main.message) if kind not in told]
-    return told
+    return [*told, f"code={main.code}"] if main.code else told
 
 
 def _type_name(kind: str) -> str:
@@ -221,79 +186,21 @@ def _shown(error: ErrorEvent, main: Raised) -> list[str]:
 _HASHED = re.compile(r"[.\-_](?=[0-9a-zA-Z_\-]{0,40}\d)[0-9a-zA-Z_\-]{6,40}(?=\.|$)")
 _CHUNK = re.compile(r"^(?:chunk[.\-_]?)?[0-9a-f]{6,40}$|^\d{1,6}$")
 _EXTENSION = re.compile(r"\.(?:[cm]?[jt]sx?|vue|py|pyc|rb|php|go|rs|exs?)$")
-_COMMON_FILES = frozenset(
-    [
-        "__init__",
-        "index",
-        "main",
-        "app",
-        "handler",
-        "handlers",
-        "views",
-        "models",
-        "utils",
-        "util",
-        "helpers",
-        "service",
-        "services",
-        "routes",
-        "controller",
-        "api",
-        "tasks",
-        "base",
-        "client",
-        "core",
-        "common",
-        "errors",
-        "server",
-        "lambda_function",
-        "function",
-    ]
-)
-_ROOT_FOLDERS = frozenset(
-    [
-        "task",
-        "src",
-        "app",
-        "dist",
-        "build",
-        "out",
-        "lib",
-        "code",
-        "current",
-        "release",
-        "releases",
-        "workspace",
-        "python",
-        "opt",
-        "home",
-        "www",
-        "html",
-        "srv",
-        "var",
-        "tmp",
-        "repo",
-        "project",
-        "source",
-        "bin",
-    ]
-) | {"", ".", ".."}
-_WRAPPERS = frozenset(
-    [
-        "wrapper",
-        "wrapped",
-        "inner",
-        "decorated",
-        "decorator",
-        "_wrapper",
-        "__call__",
-        "wrap",
-        "_inner",
-        "sync_wrapper",
-        "async_wrapper",
-        "wrapped_function",
-    ]
-)
+_COMMON_FILES_WORDS = """
+    __init__ index main app handler handlers views models utils util helpers service services routes controller api
+    tasks base client core common errors server lambda_function function
+    """
+_COMMON_FILES = frozenset(_COMMON_FILES_WORDS.split())
+_ROOT_FOLDERS_WORDS = """
+    task src app dist build out lib code current release releases workspace python opt home www html srv var tmp repo
+    project source bin
+    """
+_ROOT_FOLDERS = frozenset(_ROOT_FOLDERS_WORDS.split()) | {"", ".", ".."}
+_WRAPPERS_WORDS = """
+    wrapper wrapped inner decorated decorator _wrapper __call__ wrap _inner sync_wrapper async_wrapper
+    wrapped_function
+    """
+_WRAPPERS = frozenset(_WRAPPERS_WORDS.split())
 _MAIN_OWNERS = re.compile(
     r"^(?:Object|Module|exports|module\.exports|Runtime|Function|global|globalThis|process|Proxy|Array|Timeout|Immediate|null|undefined|_class|self|Window|window)\."
 )
@@ -330,7 +237,11 @@ def place(language: str | None, frame: Frame) -> str:
         function = re.sub(r"::\{\{?closure\}?\}(?:::)?|\{closure[^}]{0,200}\}|::h[0-9a-f]{16}", "", function).replace(
             "->", "::"
         )
-    return f"{_file(frame.file)}:{function}"
+    # Rails names compiled views by numbers.
+    return f"{_file(frame.file)}:{_LONG_NUMBER.sub('', function)}"
+
+
+_LONG_NUMBER = re.compile(r"_{1,3}-?\d{3,20}|\d{3,20}")
 
 
 def _file(path: str) -> str:

@@ -8,12 +8,12 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
-from watchfloor.error_signs import is_error, platform_type
+from watchfloor.error_signs import gist, is_error, platform_type
 from watchfloor.errors import InvalidInputError
 from watchfloor.log_records import ERROR, MAX_TEXT, Record, read
 from watchfloor.stack_frames import Frame, Raised, cut
@@ -26,6 +26,8 @@ MAX_BYTES = 20_000_000
 _MAX_SHOWN_TEXT = 16_000
 # Lines of one trace come within seconds; others may stand between them, within reason.
 _MAX_GAP_SECONDS, _MAX_FOREIGN_LINES = 10.0, 200
+# An exception without a trace names itself at the beginning.
+_MAX_HEAD_LINES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ class LogBatch:
 class ErrorEvent:
     """One error in a log. `type`, `message` and `frames` are those of the exception that names the problem.
 
-    `exceptions` holds the whole chain, the outermost first; `is_platform` says that Lambda itself wrote it.
+    `exceptions` holds the whole chain, the outermost first; `is_platform` says that Lambda itself wrote it;
+    `log_message` is what the developer wrote about the exception, where a record keeps them apart; `codes` are the error
+    codes and HTTP statuses among a JSON record's fields.
     """
 
     id: str
@@ -73,8 +77,10 @@ class ErrorEvent:
     request_id: str | None = None
     level: str | None = None
     explicit: str | None = None
-    exceptions: tuple[Raised, ...] = field(default=())
+    exceptions: tuple[Raised, ...] = ()
     is_platform: bool = False
+    log_message: str = ""
+    codes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Itself for JSON."""
@@ -82,6 +88,7 @@ class ErrorEvent:
             "event_ids": list(self.event_ids),
             "frames": [asdict(frame) for frame in self.frames],
             "exceptions": [raised.to_dict() for raised in self.exceptions],
+            "codes": list(self.codes),
         }
 
     @classmethod
@@ -93,6 +100,7 @@ class ErrorEvent:
                 "event_ids": tuple(data["event_ids"]),
                 "frames": tuple(Frame(**frame) for frame in data["frames"]),
                 "exceptions": tuple(Raised.from_dict(raised) for raised in data["exceptions"]),
+                "codes": tuple(data["codes"]),
             }
         )
 
@@ -324,6 +332,8 @@ def _error(batch: LogBatch, opened: _Open, keep_all: bool) -> ErrorEvent | None:
         explicit=record.explicit,
         exceptions=exceptions,
         is_platform=platform is not None,
+        log_message=cut(record.body, 1_000) if record.structured and record.body != message else "",
+        codes=tuple(f"{key}={value}" for key, value in record.details if not key.startswith(("type", "record."))),
     )
 
 
@@ -347,12 +357,12 @@ def _named(record: Record, trace: Trace | None, text: str, platform: str | None)
     if record.type:
         message = record.message or text.strip()
         return record.type, message, (Raised(record.type, message),)
-    first = text.strip()
-    found = header(first.split("\n", 1)[0])
-    if found:
-        rest = first.split("\n", 1)[1:]
-        return found[0], "\n".join([found[1], *rest]).strip(), ()
-    return "", first or record.message, ()
+    lines = text.strip().split("\n")
+    for index, line in enumerate(lines[:_MAX_HEAD_LINES]):
+        found = header(line)
+        if found:
+            return found[0], "\n".join([found[1], *lines[index + 1 :]]).strip(), ()
+    return "", gist(text) or record.message, ()
 
 
 def _once_a_request(errors: list[ErrorEvent]) -> list[ErrorEvent]:

@@ -7,6 +7,7 @@ missing module, the undefined function, an error code, a constraint's name) are 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MAX_TEMPLATE = 2_000
 _MAX_WORDS = 60
@@ -50,383 +51,193 @@ _CODES = re.compile(
     r"\b(?:ORA-\d{5}|SQLSTATE\[?\s?[:=]?\s?[0-9A-Z]{5}|SQLSTATE\[\w{5}\]|SP2-\d{4}|DB2-\d{4}|E1[10]\d{3}\b|errno[ =:]\s?-?\d{1,4}|Errno -?\d{1,4}|"
     r"(?:exit(?:ed)?(?: with)?(?: code| status)?|status code|status|HTTP(?:/\d(?:\.\d)?)?|response code|error code|returned|code)[ =:]{1,2}\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"
-    r"0x8[0-9A-Fa-f]{7}|(?:ERROR|Error) \d{4} \([0-9A-Z]{5}\)|\(\d{4}, |(?:CS|TS|PLS-|PG|MY)\d{4,5})"
+    r"0x8[0-9A-Fa-f]{7}|(?:ERROR|Error) \d{4} \([0-9A-Z]{5}\)|(?:CS|TS|PLS-|PG|MY)\d{4,5})|(?<!\w)\(\d{4}, "
 )
-_DIGIT_WORDS = frozenset(
-    [
-        "s3",
-        "ec2",
-        "r53",
-        "route53",
-        "utf8",
-        "utf-8",
-        "utf-16",
-        "latin1",
-        "iso-8859-1",
-        "ipv4",
-        "ipv6",
-        "http2",
-        "http/1.1",
-        "http/2",
-        "http1",
-        "http3",
-        "x509",
-        "x.509",
-        "sha1",
-        "sha256",
-        "sha512",
-        "md5",
-        "base64",
-        "oauth2",
-        "k8s",
-        "i18n",
-        "l10n",
-        "log4j",
-        "h2",
-        "p12",
-        "tls1.2",
-        "tls1.3",
-        "tlsv1",
-        "tlsv1.2",
-        "tlsv1.3",
-        "mp3",
-        "mp4",
-        "gpt4",
-        "int32",
-        "int64",
-        "int16",
-        "int8",
-        "uint8",
-        "uint32",
-        "uint64",
-        "float32",
-        "float64",
-        "python3",
-        "psycopg2",
-        "urllib3",
-        "boto3",
-        "web3",
-        "d3",
-        "neo4j",
-        "db2",
-        "oauth1",
-        "v4",
-        "sigv4",
-        "pkcs1",
-        "pkcs8",
-        "pkcs12",
-        "ssl3",
-        "pop3",
-        "imap4",
-        "smtp5",
-        "win32",
-        "x86",
-        "x64",
-        "x86_64",
-        "arm64",
-        "amd64",
-        "hex64",
-    ]
-)
+_DIGIT_WORDS_TEXT = """
+    s3 ec2 r53 route53 utf8 utf-8 utf-16 latin1 iso-8859-1 ipv4 ipv6 http2 http/1.1 http/2 http1 http3 x509 x.509 sha1
+    sha256 sha512 md5 base64 oauth2 k8s i18n l10n log4j h2 p12 tls1.2 tls1.3 tlsv1 tlsv1.2 tlsv1.3 mp3 mp4 gpt4 int32
+    int64 int16 int8 uint8 uint32 uint64 float32 float64 python3 psycopg2 urllib3 boto3 web3 d3 neo4j db2 oauth1 v4
+    sigv4 pkcs1 pkcs8 pkcs12 ssl3 pop3 imap4 smtp5 win32 x86 x64 x86_64 arm64 amd64 hex64
+    """
+_DIGIT_WORDS = frozenset(_DIGIT_WORDS_TEXT.split())
 
 _PAYLOADS = re.compile(
     r"\[SQL: .*|\[parameters: .*|\(Background on this error at: .*|\bSTATEMENT:  .*|; nested exception is .*|"
-    r"\b(?:Request ?ID|RequestId|HostId|Extended Request ID|Service: \w+; Status Code|Proxy): [^;,)]{1,200}",
+    r"\b(?:Request ?ID|RequestId|HostId|Extended Request ID|Proxy): [^;,)]{1,200}",
     re.IGNORECASE,
 )
 _URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s\"'<>\\^`{|}\]),;]{1,1000}", re.IGNORECASE)
 _MAIL = re.compile(r"[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,6}")
 _ARN = re.compile(r"\barn:aws[\w\-]{0,10}:[^\s\"',;)\]]{1,400}")
-_UUID = re.compile(r"\b[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\b")
+_UUID = re.compile(
+    r"\b[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\b",
+)
 _STAMP = re.compile(
     r"\b\d{4}[-/.]\d\d[-/.]\d\d(?:[T ,]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)?(?:\s?(?:Z\b|UTC|GMT|[+-]\d\d:?\d\d))?|"
-    r"\b\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?\b|\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? (?:\d{1,2} )?[A-Z][a-z]{2} (?:\d{1,2} |\d{4} ){0,2}\d\d:\d\d:\d\d(?: \w{3,5})?(?: \d{4})?"
+    r"\b\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?\b|\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? (?:\d{1,2} )?[A-Z][a-z]{2} "
+    r"(?:\d{1,2} |\d{4} ){0,2}\d\d:\d\d:\d\d(?: \w{3,5})?(?: \d{4})?"
 )
 _IPV6 = re.compile(
     r"(?<![\w:.])\[?(?=[0-9a-fA-F:]{0,8}:)[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){3,8}(?:%\w{1,10})?\]?(?::\d{1,5})?(?![\w:])"
 )
-_IPV4 = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?(?::\d{1,5})?\b")
 _HEX = re.compile(
-    r"\b0x[0-9a-fA-F]{1,32}\b|(?<![\w])(?=[0-9a-fA-F]{0,40}\d)(?=[0-9a-fA-F]{0,40}[a-fA-F])[0-9a-fA-F]{7,128}(?![\w])"
+    r"\b0x[0-9a-fA-F]{1,32}\b|(?<!\w)(?=[0-9a-fA-F]{0,40}\d)(?=[0-9a-fA-F]{0,40}[a-fA-F])[0-9a-fA-F]{7,128}(?!\w)"
 )
-_JSON_BODY = re.compile(r"\{[^{}]{0,1500}\}")
+_OBJECT = re.compile(r"\{[^{}]{0,1500}\}")
 _LIST = re.compile(r"\[[^\[\]]{0,1500}\]")
-_DOUBLE = re.compile(r"\\?\"[^\"\\]{0,1500}\\?\"|“[^”]{0,800}”|«[^»]{0,800}»")
-_SINGLE = re.compile(r"(?<![\w])'[^'\n]{0,800}'(?![\w])|`[^`'\n]{0,800}[`']|‘[^’]{0,800}’")
-_WINDOWS = re.compile(r"(?<![\w])(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|,;()]{1,400}")
+_NAME_IN_BRACKETS = re.compile(r"\[[A-Za-z_ .]{1,60}\]")
+_DOUBLE = re.compile(r"([\w.]{1,40}=)?\\?\"([^\"\\]{0,1500})\\?\"|“([^”]{0,800})”|«([^»]{0,800})»")
+_SINGLE = re.compile(r"(?<!\w)'([^'\n]{0,800})'(?!\w)|`([^`'\n]{0,800})[`']|‘([^’]{0,800})’")
+_PROSE_KEYS = ("err=", "error=", "msg=", "message=", "reason=", "cause=", "detail=", "exception=", "desc=")
+_PROSE = re.compile(r"(?:[A-Za-z][\w'\-]*[,;:.]? ){2}.*[A-Za-z]{2}", re.DOTALL)
+_WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|,;()]{1,400}")
 _PATH = re.compile(
-    r"(?<![\w*:])(?:~|\.{1,2})?/[\w.@%+=:,*\-]{1,200}(?:/[\w.@%+=:,*\-]{0,200}){0,40}|(?<![\w/])[\w.\-]{1,80}(?:/[\w.@%+=\-]{1,120}){2,40}"
+    r"(?<![\w*:])(?:~|\.{1,2})?/[\w.@%+=:,*\-]{1,200}(?:/[\w.@%+=:,*\-]{0,200}){0,40}|"
+    r"(?<![\w/])[\w.\-]{1,80}(?:/[\w.@%+=\-]{1,120}){2,40}"
 )
 _PAIR = re.compile(r"\b([A-Za-z_][\w.\-]{0,60})=([^\s,;()\[\]{}<>\"']{1,300})")
-_KEPT_PAIRS = frozenset(
-    [
-        "code",
-        "error",
-        "err",
-        "type",
-        "op",
-        "operation",
-        "reason",
-        "method",
-        "errno",
-        "status",
-        "statuscode",
-        "status_code",
-        "errorcode",
-        "error_code",
-        "exception",
-        "kind",
-        "state",
-        "grpc_code",
-        "cause",
-    ]
-)
+_KEPT_PAIRS_WORDS = """
+    code error err type op operation reason method errno status statuscode status_code errorcode error_code exception
+    kind state grpc_code cause desc
+    """
+_KEPT_PAIRS = frozenset(_KEPT_PAIRS_WORDS.split())
+_NAME = re.compile(r"[A-Za-z_.]{1,60}")
 _BASE64 = re.compile(
-    r"(?<![\w+/=])(?=[A-Za-z0-9+/_\-]{0,300}\d)(?=[A-Za-z0-9+/_\-]{0,300}[A-Z])(?=[A-Za-z0-9+/_\-]{0,300}[a-z])[A-Za-z0-9+/_\-]{20,2000}={0,2}(?![\w+/=])"
+    r"(?<![\w+/=])(?=[A-Za-z0-9+/_\-]{0,300}\d)(?=[A-Za-z0-9+/_\-]{0,300}[A-Z])(?=[A-Za-z0-9+/_\-]{0,300}[a-z])"
+    r"[A-Za-z0-9+/_\-]{20,2000}={0,2}(?![\w+/=])"
 )
-_DIGITS = re.compile(r"[\w#$€£%+@:.,/\-]*\d[\w#$€£%:.,/@+\-]*")
-_UNIT = re.compile(
-    r"\* ?(?:ms|s|sec|secs|seconds?|minutes?|mins?|hours?|days?|[kmgt]i?b|bytes?|milliseconds?|millis|µs|us|ns|%|percent)\b",
-    re.IGNORECASE,
+_HOST = re.compile(
+    r"(?:[a-z0-9*](?:[a-z0-9\-*]{0,62})\.){1,8}(?:com|net|org|io|local|internal|example|test|dev|cloud|corp|lan|home|"
+    r"svc|aws|de|uk|eu|fr|co|us|info|biz|amazonaws|localdomain|invalid|ai|gov|edu)(?::[\d*]{1,5})?"
 )
-_SPACE = re.compile(r"\s+")
-_REPEATED = re.compile(r"\*(?:[\s,;:|/&.\-]{0,3}\*)+")
-# A word behind one of these names a thing of the customer's, unless it is plain English.
-_ENTITY = re.compile(
-    r"\b((?:user|username|login|customer|tenant|account|client|merchant|org|organi[sz]ation|company|supplier|vendor|host|hostname|server|node|pod|container|deployment|namespace|"
-    r"topic|queue|bucket|file|key|sku|product|item|device|sensor|region|store|shop|warehouse|city|country|coupon|voucher|order|invoice|shipment|job|worker|session|plan|feature|flag|tag|named|called|for id|id)s?:? )"
-    r"([A-Za-z][\w.\-]{1,80})(?= (?:not|is|was|has|have|had|does|did|failed|in|on|at|from|to|with|already|after|before|could|cannot|exceeded|returned|because|and|due|while)\b|[:,.;)]|$)"
-)
-_PLAIN_WORDS = frozenset(
-    [
-        "not",
-        "is",
-        "was",
-        "has",
-        "have",
-        "had",
-        "does",
-        "did",
-        "failed",
-        "failure",
-        "fail",
-        "in",
-        "on",
-        "at",
-        "from",
-        "to",
-        "with",
-        "already",
-        "after",
-        "before",
-        "could",
-        "cannot",
-        "exceeded",
-        "returned",
-        "because",
-        "and",
-        "due",
-        "while",
-        "error",
-        "errors",
-        "timeout",
-        "expired",
-        "missing",
-        "invalid",
-        "unavailable",
-        "unreachable",
-        "down",
-        "closed",
-        "lost",
-        "denied",
-        "refused",
-        "rejected",
-        "unknown",
-        "unexpected",
-        "disconnected",
-        "terminated",
-        "exists",
-        "exist",
-        "deleted",
-        "disabled",
-        "locked",
-        "blocked",
-        "suspended",
-        "inactive",
-        "name",
-        "id",
-        "type",
-        "key",
-        "value",
-        "data",
-        "record",
-        "records",
-        "row",
-        "lookup",
-        "search",
-        "creation",
-        "update",
-        "deletion",
-        "service",
-        "services",
-        "api",
-        "request",
-        "requests",
-        "response",
-        "limit",
-        "quota",
-        "count",
-        "list",
-        "list",
-        "set",
-        "state",
-        "status",
-        "store",
-        "storage",
-        "table",
-        "token",
-        "session",
-        "sessions",
-        "process",
-        "processing",
-        "service",
-        "group",
-        "role",
-        "policy",
-        "profile",
-        "password",
-        "permission",
-        "permissions",
-        "connection",
-        "connections",
-        "config",
-        "configuration",
-        "settings",
-        "details",
-        "input",
-        "output",
-        "information",
-        "version",
-        "address",
-        "number",
-        "size",
-        "path",
-        "format",
-        "content",
-        "header",
-        "body",
-        "queue",
-        "pool",
-        "cache",
-        "database",
-        "index",
-        "file",
-        "files",
-        "returned",
-        "threw",
-        "was",
-        "were",
-        "will",
-        "would",
-        "should",
-        "must",
-        "can",
-        "may",
-        "be",
-        "been",
-        "being",
-        "are",
-        "the",
-        "a",
-        "an",
-        "this",
-        "that",
-        "it",
-        "its",
-        "of",
-        "for",
-        "by",
-        "or",
-        "but",
-        "if",
-        "then",
-        "when",
-        "where",
-        "which",
-        "who",
-        "as",
-        "into",
-        "onto",
-        "over",
-        "under",
-        "empty",
-        "full",
-        "busy",
-        "overloaded",
-        "gone",
-        "found",
-        "handler",
-        "manager",
-        "listener",
-        "consumer",
-        "producer",
-        "worker",
-        "closed",
-        "hung",
-        "hangup",
-        "up",
-        "back",
-        "selector",
-        "node",
-        "server",
-        "host",
-        "went",
-        "crashed",
-        "died",
-        "stopped",
-        "restarted",
-        "shutdown",
-        "start",
-        "startup",
-        "failed",
-    ]
-)
+_UNITS_WORDS = """
+    ms s sec secs second seconds minute minutes min mins hour hours h day days d kb mb gb tb kib mib gib byte bytes b
+    milliseconds millis µs us ns % percent times
+    """
+_UNITS = frozenset(_UNITS_WORDS.split())
+_MONTHS_WORDS = """
+    jan feb mar apr may jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun am pm utc gmt
+    """
+_MONTHS = frozenset(_MONTHS_WORDS.split())
+# What stands behind one of these names a thing of the customer's, unless it is plain English.
+_ENTITIES_WORDS = """
+    user username login customer tenant account client merchant org organisation organization company supplier host
+    hostname server node pod container deployment namespace topic queue bucket sku product item device sensor region
+    store shop warehouse city country coupon voucher order invoice shipment job worker session plan feature flag tag
+    named called id domain site channel room team group project repository repo branch cluster instance broker member
+    driver vehicle station
+    """
+_ENTITIES = frozenset(_ENTITIES_WORDS.split())
+_PLAIN_WORDS_TEXT = """
+    not is was has have had does did do in on at from to with already after before because and due while of for by or
+    but if then when where which who as into onto over under through the a an this that it its are be been being no
+    any all may can could cannot couldn't can't will would should must were returned threw error errors failed failure
+    fail fails failing exceeded timeout timed out expired missing invalid unavailable unreachable down closed lost
+    denied refused rejected unknown unexpected disconnected terminated exists exist deleted disabled locked blocked
+    suspended inactive empty full busy overloaded gone found back up hung hangup crashed died stopped restarted
+    shutdown name names id ids type key value data record records row lookup search creation update deletion service
+    services api request requests response responses limit quota count list set state status storage table token
+    tokens session sessions process processing group role policy profile password permission permissions connection
+    connections config configuration settings details input output information version address number size path format
+    content header body queue pool cache database index file files handler manager listener consumer producer worker
+    selector node server host start startup login logout registration authentication authorization credentials
+    credential agent pool management import export sync synchronization synchronisation validation verification
+    payment payments
+    """
+_PLAIN_WORDS = frozenset(_PLAIN_WORDS_TEXT.split())
+# "tasks.monthly[<id>]", "load(<value>)": the name of what was done, with its value.
+_CALLED = re.compile(r"([A-Za-z_][A-Za-z_.]{2,100})(?:[\[(][^\])]{0,200}[\])]?|\*)$")
+_UNEXPECTED = re.compile(r"(?i)\b(unexpected (?:token|character|byte))s? \S{1,20}")
+_EDGES = ".,:;!?()[]<>{}\"'`“”‘’«»|"
+_LETTERS = re.compile(r"[A-Za-z]")
 
 
 def first_line(message: str) -> str:
     """The first line that says something."""
-    return next((line.strip() for line in message.split("\n") if line.strip()), "")
+    return next((line.strip() for line in message.split("\n") if _LETTERS.search(line)), message.strip())
 
 
+@lru_cache(maxsize=2_048)
 def template(message: str) -> str:
     """What stays the same of a message: numbers, ids, times, names of things and quoted values become `*`."""
-    text = first_line(message)[:MAX_TEMPLATE].replace(_KEEP_OPEN, "").replace(_KEEP_CLOSE, "")
+    line = first_line(message)[:MAX_TEMPLATE].replace(_KEEP_OPEN, "").replace(_KEEP_CLOSE, "")
     kept: list[str] = []
-    text = _kept(text, kept)
-    text = _PAYLOADS.sub(" ", text)
+    text = _UNEXPECTED.sub(rf"\1 {MASK}", _PAYLOADS.sub(" ", _kept(line, kept)))
     for pattern in (_URL, _ARN, _MAIL, _UUID, _STAMP):
         text = pattern.sub(MASK, text)
-    text = _DOUBLE.sub(MASK, text)
-    text = _SINGLE.sub(MASK, text)
-    text = _JSON_BODY.sub(MASK, _JSON_BODY.sub(MASK, text))
+    text = _SINGLE.sub(_quoted, _DOUBLE.sub(_quoted, text))
+    text = _OBJECT.sub(_unless_kept, _OBJECT.sub(_unless_kept, text))
     text = _LIST.sub(_list, text)
-    for pattern in (_IPV6, _IPV4, _WINDOWS, _PATH, _BASE64, _HEX):
-        text = pattern.sub(MASK, text)
+    for pattern in (_IPV6, _WINDOWS, _PATH, _BASE64, _HEX):
+        text = pattern.sub(_unless_kept, text)
     text = _PAIR.sub(_pair, text)
-    text = _DIGITS.sub(_digits, text)
-    text = _ENTITY.sub(_entity, text)
-    text = _UNIT.sub(MASK, text)
-    text = _REPEATED.sub(MASK, text)
-    text = re.sub(rf"{_KEEP_OPEN}([a-z]{{1,3}}){_KEEP_CLOSE}", lambda match: kept[_number(match[1])], text)
-    words = _SPACE.sub(" ", text).strip(" .,:;-!\t").lower().split(" ")
-    return " ".join(words[:_MAX_WORDS])
+    words = _words(text)
+    shown = " ".join(words[:_MAX_WORDS])
+    shown = _KEPT.sub(lambda match: kept[_number(match[1])].lower(), shown)
+    if _LETTERS.search(shown):
+        return shown
+    # Nothing but a value: a name out of the program says more than nothing ("KeyError: 'user_id'").
+    bare = line.strip(_EDGES + " ")
+    return bare if _IDENTIFIER.fullmatch(bare) else shown
+
+
+_KEPT = re.compile(rf"{_KEEP_OPEN}([a-z]{{2}}){_KEEP_CLOSE}")
+_IDENTIFIER = re.compile(r"[a-z_]{2,60}|[a-z]+(?:[A-Z][a-z]+)+")
+
+
+def _words(text: str) -> list[str]:
+    words: list[str] = []
+    entity = False
+    for token in text.split():
+        core = token.strip(_EDGES + "-–=*") if MASK not in token else token.strip(_EDGES)
+        if not core:
+            word = MASK if MASK in token else ""
+        elif _KEEP_OPEN in token:
+            word = token.strip(_EDGES)
+        else:
+            word = _word(core, token)
+        lower = word.lower()
+        if entity and word != MASK and lower not in _PLAIN_WORDS and _KEEP_OPEN not in word and "=" not in word:
+            word = lower = MASK
+        entity = lower in _ENTITIES and not token.endswith((",", ".", ";", ")"))
+        if words and words[-1] == MASK:
+            # "12 ms", "3 Nov", and a list of values read as one value; "2 errors" as "1 error".
+            if word == MASK or lower in _UNITS or lower in _MONTHS:
+                continue
+            if len(lower) > 3 and lower.endswith("s") and not lower.endswith(("ss", "us", "is")):
+                lower = lower[:-1]
+        elif word == MASK and words and words[-1] in _MONTHS:
+            words.pop()
+        if lower:
+            words.append(lower)
+    return words
+
+
+def _word(core: str, token: str) -> str:
+    lower = core.lower()
+    if lower in _DIGIT_WORDS:
+        return core
+    key, equals, value = core.partition("=")
+    if equals and key and not any(character.isdigit() for character in key):
+        return core if value and not any(character.isdigit() for character in value) else f"{key}={MASK}"
+    called = _CALLED.match(core)
+    if called:
+        return called[1]
+    if MASK in core or any(character.isdigit() for character in core) or _HOST.fullmatch(lower):
+        return MASK
+    if len(core) == 1:
+        return core if lower in ("a", "i") else MASK if core.isalpha() else ""
+    if token[:1] == "(" and token.rstrip(".,:;")[-1:] == ")" and ("-" in core or "." in core):
+        return MASK
+    # Rulers and arrows say nothing.
+    return core if any(character.isalpha() for character in core) else ""
 
 
 def symbols(message: str) -> list[str]:
     """The words of the program and the codes in a message: what tells two problems of one place apart."""
     kept: list[str] = []
     _kept(first_line(message)[:MAX_TEMPLATE], kept)
-    return sorted({_SPACE.sub(" ", word).strip(" ,").lower() for word in kept})
+    return sorted({" ".join(word.split()).strip(" ,()").lower() for word in kept})
 
 
 def _name(number: int) -> str:
@@ -444,43 +255,44 @@ def _kept(text: str, kept: list[str]) -> str:
         return f"{_KEEP_OPEN}{_name(len(kept) - 1)}{_KEEP_CLOSE}"
 
     def symbol(match: re.Match[str]) -> str:
-        return (
-            match[0]
-            if _KEEP_OPEN in match[0] or len(kept) > 600
-            else f"{match[1].rstrip(_QUOTES)} {keep(match[2])} {match[3].lstrip(_QUOTES)}"
-        )
+        if _KEEP_OPEN in match[0] or len(kept) >= _MAX_KEPT:
+            return match[0]
+        return f"{match[1].rstrip(_QUOTES)} {keep(match[2])} {match[3].lstrip(_QUOTES)}"
 
     for pattern in _SYMBOLS:
         text = pattern.sub(symbol, text)
-    return _CODES.sub(lambda match: keep(match[0]) if len(kept) < 600 else match[0], text)
+    return _CODES.sub(lambda match: keep(match[0]) if len(kept) < _MAX_KEPT else match[0], text)
 
 
 _QUOTES = "'\"`\\"
+_MAX_KEPT = 100
+
+
+def _quoted(match: re.Match[str]) -> str:
+    key = match[1] or "" if match.re is _DOUBLE else ""
+    inner = next((group for group in match.groups()[1 if match.re is _DOUBLE else 0 :] if group is not None), "")
+    if _KEEP_OPEN in inner:
+        return f"{key} {inner} "
+    # A whole sentence in quotes is what somebody else said about the failure, not a value.
+    if _PROSE.match(inner) and (key.lower() in _PROSE_KEYS or _SAYS_FAILURE.search(inner) or match.start() == 0):
+        return f"{key} {inner} " if key else f" {inner} "
+    return f"{key}{MASK}"
+
+
+def _unless_kept(match: re.Match[str]) -> str:
+    return match[0] if _KEEP_OPEN in match[0] else MASK
 
 
 def _list(match: re.Match[str]) -> str:
     # "[ServiceName] went away" is a name in brackets; a list of values is not.
-    return match[0] if re.fullmatch(r"\[[A-Za-z_ .]{1,60}\]", match[0]) or _KEEP_OPEN in match[0] else MASK
+    return match[0] if _NAME_IN_BRACKETS.fullmatch(match[0]) or _KEEP_OPEN in match[0] else MASK
 
 
 def _pair(match: re.Match[str]) -> str:
     key, value = match[1], match[2]
-    if key.lower() in _KEPT_PAIRS and re.fullmatch(r"[A-Za-z_.]{1,60}", value):
+    if key.lower() in _KEPT_PAIRS and _NAME.fullmatch(value) or _KEEP_OPEN in value:
         return match[0]
     return f"{key}={MASK}"
-
-
-def _digits(match: re.Match[str]) -> str:
-    word = match[0]
-    core = word.strip(".,:;-/").lower()
-    if core in _DIGIT_WORDS:
-        return word
-    tail = re.search(r"[.,:;]+$", word)
-    return MASK + (tail[0] if tail else "")
-
-
-def _entity(match: re.Match[str]) -> str:
-    return match[0] if match[2].lower() in _PLAIN_WORDS else f"{match[1]}{MASK}"
 
 
 # --- the kind of a failure ------------------------------------------------------------------------------------------
@@ -511,6 +323,13 @@ _KINDS = {
         "exceeded": r"\bexceed|too (?:large|long|many)|limit",
     }.items()
 }
+
+
+_SAYS_FAILURE = re.compile(
+    r"\b(?:error|fail|failed|failure|cannot|could not|unable|refused|denied|timed out|timeout|not found|invalid|expired|"
+    r"exceeded|closed|unavailable|must|missing|already|does not|no such|unexpected|not)\b",
+    re.IGNORECASE,
+)
 
 
 def kinds(message: str) -> list[str]:

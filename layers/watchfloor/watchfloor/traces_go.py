@@ -7,8 +7,10 @@ import re
 from watchfloor.stack_frames import Frame, Raised
 
 FILE = re.compile(
-    r"^\s{1,20}((?:[A-Za-z]:)?[^\s:]{1,400}\.(?:go|s|c)):(\d{1,9})(?: \+0x[0-9a-f]{1,16})?(?: fp=.{0,80})?$"
+    r"^\s{0,20}((?:[A-Za-z]:)?[^\s:]{1,400}\.(?:go|s|c)):(\d{1,9})(?: \+0x[0-9a-f]{1,16}| \(0x[0-9a-f]{1,16}\))?(?: fp=.{0,80})?$"
 )
+# gin's Recovery prints the file first, then the function without its package, and the source.
+_RECOVERED = re.compile(r"^\t([\w.*()\[\]]{1,160}): (.{1,400})$")
 _CALL = re.compile(
     r"^\s{0,8}(?:created by )?([\w./\-~%@]{0,300}[\w)\]}](?:\.[\w.*()\[\]{}·\-]{1,200}?)?)(?:\([^)]{0,500}\)?|\(\.\.\.\))?(?: in goroutine \d{1,12})?$"
 )
@@ -29,6 +31,14 @@ def go(lines: list[str]) -> list[Raised]:
                 break
             continue
         file = FILE.match(line)
+        below = _RECOVERED.match(lines[index + 1]) if file and index + 1 < len(lines) else None
+        if file and below:
+            if below[1] in ("gopanic", "panicmem", "sigpanic", "goPanicIndex", "panicdottypeE"):
+                frames = []
+            else:
+                folder = file[1].rsplit("/", 1)[0]
+                frames.append(Frame(file[1], below[1], int(file[2]), folder.rsplit("/", 1)[-1], source=below[2]))
+            continue
         if file and index:
             call = _CALL.match(lines[index - 1])
             if call:
@@ -67,4 +77,7 @@ def _named(span: list[str]) -> tuple[str, str]:
             return (
                 typed[1] if typed and "." in typed[1] else "fatal error" if found[1] == "fatal error" else "panic"
             ), message
+    if any("panic recovered:" in line for line in span):
+        # gin prints the request, then the panic's value in the last line before the stack.
+        return "panic", next((line.strip() for line in reversed(span) if line.strip()), "")
     return "", next((line.strip() for line in span if line.strip()), "")

@@ -16,7 +16,7 @@ BARE = re.compile(
 )
 GECKO_FRAME = re.compile(r"^([\w$.<>/*\[\]]{0,200})@((?:https?|file|webpack)://?[^\s]{1,500}?):(\d{1,9}):(\d{1,9})$")
 _CAUSE = re.compile(r"^\s{0,40}(?:\[(?:cause|errors)\]: (?:\[)?|[Cc]aused by: |\[\d{1,3}\]: )")
-_CODE = re.compile(r"^\s{1,40}(?:code|errno|name): '?([A-Z][A-Z0-9_]{2,60}|[A-Z]\w{2,60}(?:Exception|Error))'?,?$")
+_CODE = re.compile(r"^\s{1,40}code: '?([A-Z][A-Z0-9_]{2,60}|[A-Z]\w{2,60}(?:Exception|Error))'?,?$")
 
 
 def node(lines: list[str]) -> list[Raised]:
@@ -24,6 +24,7 @@ def node(lines: list[str]) -> list[Raised]:
     span: list[str] = []
     relation = OUTERMOST
     current: list[Frame] | None = None
+    codes: dict[int, str] = {}
     for line in lines:
         frame = _frame(line)
         if frame:
@@ -39,6 +40,9 @@ def node(lines: list[str]) -> list[Raised]:
             continue
         if current is not None:
             stripped = line.strip()
+            code = _CODE.match(line)
+            if code:
+                codes.setdefault(len(found_all) - 1, code[1])
             if stripped and not line[:1].isspace() and stripped[0] not in "{}])" and header(line):
                 break
             continue
@@ -47,7 +51,7 @@ def node(lines: list[str]) -> list[Raised]:
         if relation == CAUSE and span and current is None and header(span[0].rstrip("]}")):
             found_all.append((relation, span[:1], []))
     return [
-        Raised(*_named(span), tuple(reversed(frames)), relation if index else OUTERMOST)
+        Raised(*_named(span), tuple(reversed(frames)), relation if index else OUTERMOST, codes.get(index, ""))
         for index, (relation, span, frames) in enumerate(found_all)
     ]
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from watchfloor.stack_frames import CAUSE, CONTEXT, MEMBER, OUTERMOST, Frame, Raised
-from watchfloor.trace_headers import TYPE, header
+from watchfloor.trace_headers import TYPE, header, named
 
 FRAME = re.compile(r'^[\s|>]{0,60}File "([^"]{1,500})", line (\d{1,9})(?:, in (.{1,200}))?$')
 _START = "Traceback (most recent call last)"

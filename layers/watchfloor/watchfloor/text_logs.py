@@ -1,0 +1,222 @@
+"""Log records that are text: what stands before the message is taken off, piece by piece."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from watchfloor.stack_frames import cut
+
+ERROR, WARN, INFO, DEBUG = "ERROR", "WARN", "INFO", "DEBUG"
+MAX_TEXT = 64_000
+# So many first characters of two lines alike mean that the logger wrote its prefix before both.
+_SAME_START = 5
+
+_ERROR_LEVELS = "error err eror severe fatal critical crit alert emerg emergency panic dpanic fail failure ftl"
+_LEVELS = {
+    **dict.fromkeys(_ERROR_LEVELS.split(), ERROR),
+    **dict.fromkeys(["warn", "warning", "wrn"], WARN),
+    **dict.fromkeys(["info", "information", "inf", "notice", "log", "ok", "success", "informational"], INFO),
+    **dict.fromkeys(["debug", "dbg", "trace", "trc", "verbose", "vrb", "fine", "finer", "finest", "silly"], DEBUG),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One log record.
+
+    `body` is the message behind timestamps, level and ids; `type`, `message` and `stack` are what a structured record
+    says of an exception; `details` are its codes and states, by field.
+    """
+
+    body: str
+    level: str | None = None
+    type: str = ""
+    message: str = ""
+    stack: str = ""
+    request_id: str | None = None
+    explicit: str | None = None
+    has_prefix: bool = False
+    structured: bool = False
+    details: tuple[tuple[str, str], ...] = ()
+
+
+def level_of(word: Any) -> str | None:
+    """One of ERROR, WARN, INFO, DEBUG for a logger's word or number, None for anything else."""
+    if isinstance(word, bool):
+        return None
+    if isinstance(word, str) and word.isdigit():
+        word = int(word)
+    if isinstance(word, int):
+        # pino and bunyan count up by tens, syslog and GELF down from 7.
+        if word <= 7:
+            return ERROR if word <= 3 else WARN if word == 4 else INFO if word <= 6 else DEBUG
+        return ERROR if word >= 50 else WARN if word >= 40 else INFO if word >= 30 else DEBUG
+    return _LEVELS.get(word.strip().lower()) if isinstance(word, str) else None
+
+
+def explicit_of(value: Any) -> str | None:
+    """The developer's own fingerprint as one text, None for what only shares the name."""
+    if isinstance(value, list):
+        value = "|".join(str(part) for part in value[:10])
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip() or "{{" in value:
+        return None
+    # A key's or a certificate's fingerprint is another matter.
+    if re.match(r"(?:SHA256:|MD5:|(?:[0-9a-fA-F]{2}:){7})", value):
+        return None
+    return cut(value.strip(), 200)
+
+
+_UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+_WORDS = "|".join(sorted(_LEVELS, key=len, reverse=True))
+_TIME = re.compile(
+    r"\[?(?:\d{4}[-/.]\d\d[-/.]\d\d(?:[T ,]{1,2}(?:- )?\d\d:\d\d:\d\d(?:[.,:]\d{1,9})?\s?(?:Z|UTC|GMT|CET|[A-Z]{3,4}(?=[\s\]])|[+-]\d\d:?\d\d)?)?"
+    r"|\d\d:\d\d:\d\d(?:[.,]\d{1,9})?|(?:[A-Z][a-z]{2},? )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{4})?"
+    r"|\d{1,2}[-/ ][A-Z][a-z]{2}[-/ ]\d{4}[: ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?: ?(?:[+-]\d{4}|[A-Z][A-Za-z/]{2,30}))?"
+    r"|\d\d/\d\d/\d{4},? \d{1,2}:\d\d:\d\d(?:\.\d{1,6})?(?: ?[AP]M)?)(?: #\d{1,9})?[\]:,]?(?=[\s:\]|,(]|$)"
+)
+_KLOG = re.compile(r"([EWIF])\d{4} \d\d:\d\d:\d\d\.\d{1,9}\s{1,8}\d{1,9} [\w./\-]{1,200}:\d{1,7}\] ")
+_RUBY_LOG = re.compile(r"([A-Z]), \[[^\]]{10,60}\]\s{1,4}([A-Z]{3,7}) -- [^:]{0,120}: ")
+_NEST = re.compile(r"\[Nest\] \d{1,9}\s{1,4}- ")
+_LEVEL_UPPER = re.compile(rf"[\[(<|]?\s?({_WORDS.upper()})\s?[\])>|]?(?:/[\w\-]{{1,60}}\]?)?:?(?=[\s:|\[\],]|$)")
+# "Error: text" is how JavaScript shows an error and "panic: text" Go; there the word belongs to the message.
+_LEVEL_MARKED = re.compile(
+    rf"[\[(<]\s?((?i:{_WORDS}))\s?[\])>]:?(?=\s|$)|(?!panic:|fatal error:)({_WORDS.lower()}):(?=\s)"
+)
+_LEVEL_LOWER = re.compile(rf"(?:level|severity|lvl)=\"?({_WORDS})\"?(?=\s|$)", re.IGNORECASE)
+_PY_BASIC = re.compile(r"([A-Z]{4,8}):([\w.\-]{1,100}):(?=\S)")
+_ID = re.compile(
+    rf"(?:(?:RequestId|request[_ -]?id|req[_-]?id|requestId)[:=] ?)?[\[(]?(?:({_UUID})|(?:req|request[_-]?id)[-_=:]([\w\-]{{4,64}}))[\])]?:?(?=[\s:\]]|$)"
+)
+_BRACKETS = re.compile(r"\[[^\[\]]{0,160}\](?::(?=\s))?|\{[\w./]{1,100}:\d{1,7}\}|\([\w./\-$]{1,120}:\d{1,7}\)")
+_NUMBER = re.compile(r"#?\d{1,10}(?:#\d{1,10})?:?(?: \*\d{1,12})?(?=\s)")
+_SYSLOG = re.compile(r"[\w.\-]{1,100} [\w.\-/]{1,80}(?:\[\d{1,9}\])?: ")
+_LOGGER = re.compile(
+    r"[\w$]{1,80}(?:[./][\w$\[\]/\-]{1,100}){1,15}(?::\d{1,7})?\s{0,40}(?: [-–|]|:)(?=\s)|[\w$.\-]{1,120}\s{0,20} - (?=[A-Z]{4,8} )|[A-Z]\w{1,60} - |\w{1,60}(?=\s+[-|] )"
+)
+_LOCATION = re.compile(r"[\w./\-]{1,160}\.[a-z]{1,5}:\d{1,7}:?(?=\s)")
+_PAIR = re.compile(
+    r"(?:ts|time|timestamp|t|at|pid|tid|jid|class|caller|logger|thread|span_id|trace_id|host)=(?:\"[^\"]{0,160}\"|\S{1,160})(?=\s)"
+)
+_SEPARATOR = re.compile(r"(?:\t|\s?---?\s|\s?[-–|>:]\s|\s{1,20})")
+_REQUEST = re.compile(rf"\b(?:aws_?)?request[_ -]?id[\"']?[:=]\s?[\"']?({_UUID}|[\w\-]{{6,64}})", re.IGNORECASE)
+_FINGERPRINT = re.compile(r"(?:^|\s)(?:error[._])?fingerprint=\"?([^\s\"]{1,200})")
+
+
+def plain(text: str) -> Record:
+    """Takes what loggers put before a message off the first line, piece by piece; indentation behind it stays."""
+    head, _, rest = text[:MAX_TEXT].replace("\r\n", "\n").replace("\r", "\n").partition("\n")
+    line = head[:2_000]
+    at, level, request = 0, None, None
+    seen_time = False
+    for _ in range(24):
+        found, consumed = None, False
+        if match := _KLOG.match(line, at):
+            level, found = level or {"E": ERROR, "F": ERROR, "W": WARN, "I": INFO}[match[1]], match
+        elif match := _RUBY_LOG.match(line, at):
+            level, found = level or level_of(match[2]), match
+        elif match := _NEST.match(line, at):
+            found = match
+        elif match := _TIME.match(line, at):
+            found, seen_time = match, True
+        elif match := _ID.match(line, at):
+            found, request = match, request or match[1] or match[2]
+        elif not level and at == 0 and (match := _PY_BASIC.match(line, at)) and level_of(match[1]):
+            level, found = level_of(match[1]), match
+        elif not level and (
+            match := _LEVEL_UPPER.match(line, at) or _LEVEL_MARKED.match(line, at) or _LEVEL_LOWER.match(line, at)
+        ):
+            level, found = level_of(next(filter(None, match.groups()))), match
+        if found is None and (seen_time or level):
+            found = (
+                _BRACKETS.match(line, at)
+                or _PAIR.match(line, at)
+                or _NUMBER.match(line, at)
+                or (_SYSLOG.match(line, at) if seen_time and not level else None)
+                or _LOGGER.match(line, at)
+                or _LOCATION.match(line, at)
+            )
+        elif found is None and at == 0:
+            match = _BRACKETS.match(line)
+            if match and (_TIME.search(match[0]) or _LEVEL_UPPER.search(match[0])):
+                inner = _LEVEL_UPPER.search(match[0])
+                level = level_of(inner[1]) if inner else level
+                found, seen_time = match, True
+            else:
+                found = _PAIR.match(line)
+        if found:
+            at, consumed = found.end(), True
+        if consumed:
+            gap = _SEPARATOR.match(line, at)
+            if gap and at < len(line):
+                at = gap.end()
+        else:
+            break
+    body = line[at:] if at else head
+    if at and len(head) > len(line):
+        body += head[len(line) :]
+    whole = f"{body}\n{_bare(rest, line[:_SAME_START])}" if rest else body
+    logfmt = _logfmt(body) if "msg=" in body or "message=" in body else None
+    if request is None and (match := _REQUEST.search(line)):
+        request = match[1]
+    explicit = _FINGERPRINT.search(line)
+    record = Record(
+        whole, level, request_id=request, has_prefix=at > 0, explicit=explicit_of(explicit[1]) if explicit else None
+    )
+    return _with_logfmt(record, logfmt) if logfmt else record
+
+
+def _bare(rest: str, start: str) -> str:
+    """Further lines; a logger that writes its prefix before every line is taken at its word."""
+    if not rest or start[:1].isspace() or f"\n{start}" not in f"\n{rest}":
+        return rest
+    return "\n".join(plain(line).body if line.startswith(start) else line for line in rest.split("\n", 1_000))
+
+
+_LOGFMT = re.compile(r"(?:^|\s)([\w.]{1,60})=(\"(?:[^\"\\]|\\.){0,1500}\"|[^\s\"]{0,400})")
+
+
+def _logfmt(text: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for match in _LOGFMT.finditer(text[:2_000]):
+        value = match[2]
+        pairs.setdefault(match[1].lower(), value[1:-1].replace('\\"', '"') if value[:1] == '"' else value)
+    return pairs
+
+
+def _with_logfmt(record: Record, pairs: dict[str, str]) -> Record:
+    level = record.level or level_of(pairs.get("level") or pairs.get("severity") or pairs.get("lvl") or "")
+    stack = pairs.get("stack") or pairs.get("stacktrace") or ""
+    return replace(
+        record,
+        body=joined(pairs.get("msg") or pairs.get("message") or "", pairs.get("err") or pairs.get("error") or "")
+        or record.body,
+        level=level,
+        stack=stack.replace("\\n", "\n").replace("\\t", "\t"),
+        details=details_of(pairs),
+    )
+
+
+def joined(message: str, cause: str) -> str:
+    """A log message and the error it speaks of, said once."""
+    return f"{message}: {cause}" if message and cause and cause not in message else message or cause
+
+
+_CODE_KEYS_WORDS = """
+    code error_code errorcode error.code err.code err.errno errno status statuscode status_code http.status_code
+    http.response.status_code response.status error.status err.status grpc.code grpc_code
+    """
+_CODE_KEYS = _CODE_KEYS_WORDS.split()
+_CODE = re.compile(
+    r"-?[45]\d\d|-?\d{4,5}|[A-Z][A-Z]*(?:_[A-Z0-9]+)+|E[A-Z]{2,20}|[A-Z]{1,5}\d{3,5}|[A-Z][a-z]+(?:[A-Z][a-z]+)+"
+)
+
+
+def details_of(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The codes among a record's fields that tell one failure from another: error codes and HTTP statuses."""
+    found = ((key, str(value)) for key in _CODE_KEYS if isinstance(value := fields.get(key), str | int))
+    return tuple((key, value) for key, value in found if _CODE.fullmatch(value))
