@@ -223,6 +223,27 @@ def test_again_finds_what_an_earlier_try_posted(twin, bot):
     assert len(twin.messages()) == 1
 
 
+@pytest.mark.parametrize("kind", ["down", "500", "garbage", "429"])
+def test_while_nobody_can_look_nothing_is_posted_again(twin, bot, kind):
+    twin.fail("commit-then-drop", path="chat.postMessage")
+    twin.fail(kind, path="conversations.history", count=200)
+    for again in (False, True, True):
+        with pytest.raises(UnknownOutcomeError):
+            bot.post(MESSAGE, "key", again=again)
+    twin.faults.clear()
+    assert bot.post(MESSAGE, "key", again=True).ts == twin.messages()[0]["ts"]
+    assert len(twin.messages()) == 1
+
+
+def test_bot_that_may_not_look_does_not_post_again(twin, bot):
+    twin.scopes.discard("channels:history")
+    twin.fail("commit-then-drop", path="chat.postMessage")
+    for again in (False, True):
+        with pytest.raises(InvalidInputError, match="channels:history"):
+            bot.post(MESSAGE, "key", again=again)
+    assert len(twin.messages()) == 1
+
+
 def test_refused_post_is_no_unknown_outcome(twin, bot):
     twin.fail("429", path="chat.postMessage", count=100)
     with pytest.raises(TransientError) as caught:

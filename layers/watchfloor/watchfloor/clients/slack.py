@@ -197,7 +197,7 @@ class Slack:
         """
         if self._webhook is not None:
             return Posted(is_certain=False) if again else self._send(message)
-        if again and (found := self.find(key, thread_ts)):
+        if again and (found := self._search(key, thread_ts)):
             return found
         try:
             answer = self._call(
@@ -217,10 +217,17 @@ class Slack:
                 raise UnknownOutcomeError("Slack did not say where it posted the message")
         except UnknownOutcomeError:
             self._sleep(_SETTLE_SECONDS)
-            if found := self.find(key, thread_ts):
+            if found := self._search(key, thread_ts):
                 return found
             raise
         return Posted(str(answer.get("channel") or self.channel), str(answer["ts"]))
+
+    def _search(self, key: str, thread_ts: str | None) -> Posted | None:
+        """As `find`; where Slack does not let us look, the message may be there."""
+        try:
+            return self.find(key, thread_ts)
+        except TransientError as error:
+            raise UnknownOutcomeError(f"it could not be looked whether the message is there: {error}") from error
 
     def find(self, key: str, thread_ts: str | None = None) -> Posted | None:
         """The message with this key among the channel's latest thousand, or the thread's."""
