@@ -10,7 +10,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-scale test-opensearch test-sam-local lint format test-permissions evaluate bench push-models clean
+.PHONY: help setup demo test test-scale test-opensearch test-sam-local lint format test-permissions evaluate bench push-models clean script docs
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -41,7 +41,7 @@ demo: $(VENV)/.ready  ## Build, deploy to a cloud on this machine, run alerts th
 test: $(VENV)/.test-ready  ## All tests that need neither Docker nor a real OpenSearch
 	@$(BIN)/pytest -m "not docker and not opensearch and not slow" $(PYTEST_ARGS)
 
-lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine rules
+lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine and script rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy layers/watchfloor/watchfloor local models bench
@@ -49,10 +49,17 @@ lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine 
 	@$(BIN)/cfn-lint $(TEMPLATES)
 	@for t in $(TEMPLATES); do SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint --template $$t; done
 	@$(BIN)/python -m local.asl statemachines/*.asl.yaml
+	@$(BIN)/python -m local.scripts.check
 
 format: $(VENV)/.test-ready  ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+script: $(VENV)/.test-ready  ## A new ops script: make script NAME=oncall-... OWNER=team [FROM=snippet.sh]
+	@$(BIN)/python -m local.scripts.scaffold "$(NAME)" --owner "$(OWNER)" $(if $(FROM),--from "$(FROM)")
+
+docs: $(VENV)/.test-ready  ## Documentation of the ops scripts, from their modules, documents, template and events
+	@$(BIN)/python -m local.scripts.pages
 
 test-scale: $(VENV)/.test-ready  ## 1,000 batches, 200,000 alerts killed and restarted (about ten minutes)
 	@$(BIN)/pytest -m slow tests/e2e
