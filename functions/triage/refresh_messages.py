@@ -61,7 +61,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
             # It stays to be done, and the next one may succeed.
             logger.warning("not refreshed", extra={"fingerprint": fingerprint, "error": str(error)})
     told = tell_held(slack, now)
-    metrics.add_metric("MessagesRefreshed", MetricUnit.Count, refreshed)
+    if refreshed:
+        # A metric that is sent every minute costs as much as one that says something.
+        metrics.add_metric("MessagesRefreshed", MetricUnit.Count, refreshed)
     logger.info("refreshed", extra={"started": started, "refreshed": refreshed, "held": told})
     return {"started": started, "refreshed": refreshed, "held": told}
 

@@ -32,10 +32,10 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     if not url:
         documents.write_json(layout.evidence_stack_overflow, [])
         return {"posts": 0, "missing": [lacks("Stack Overflow", "it is switched off (parameter StackExchangeUrl)")]}
-    key = read_secret(secret_arn, "StackExchangeSecretArn").get("key") if secret_arn else None
+    secret = read_secret(secret_arn, "StackExchangeSecretArn") if secret_arn else {}
     # The error as it may leave the account.
     words = search_words(documents.read_json(layout.error)["error"])
-    stack_overflow = StackOverflow(url, key, secret_name="the secret of StackExchangeSecretArn")
+    stack_overflow = StackOverflow(url, secret.get("key"), secret_name="the secret of StackExchangeSecretArn")
     posts = stack_overflow.search(words, tags) if words else []
     documents.write_json(layout.evidence_stack_overflow, post_evidence(posts))
     return {"posts": len(posts), "missing": []}
