@@ -119,6 +119,7 @@ def connect_twins(cloud: Cloud) -> dict[str, str]:
         "OpenSearchUrl": urls["opensearch"],
         "OpenAiBaseUrl": f"{urls['openai']}/v1",
         "StackExchangeUrl": f"{urls['stack_exchange']}/2.3",
+        "ScriptAllowedNetworks": "127.0.0.0/8",
     }
 
 
