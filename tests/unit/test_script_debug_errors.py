@@ -33,7 +33,7 @@ def put(world: World, stream: str, *lines: str, seconds_ago: float = 60) -> None
 
 
 def test_errors_are_grouped_and_the_most_frequent_come_first(world):
-    put(world, "a", *[TRACE.format(line=31)] * 3, "INFO all is well", "ERROR cannot reach anna@example.com")
+    put(world, "a", *[TRACE.format(line=31)] * 3, "INFO all is well", "ERROR cannot reach anna@example.com now")
     put(world, "b", TRACE.format(line=31), seconds_ago=30)
     answer = world.call(NAME, {"function_name": "orders", "since": "30m"})
     assert answer.status_code == 200, answer.body

@@ -44,7 +44,7 @@ def behave(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Any]], 
         events: list[Any] = []
 
         def invoke(_self: Any, event: str | None = None) -> tuple[str, bool, str]:
-            events.append(json.loads(event or "null"))
+            events.append(json.loads(event) if isinstance(event, str | bytes) else event)
             try:
                 return json.dumps(function(events[-1])), False, "START\nmail anna@example.com\nEND"
             except ValueError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 
@@ -108,12 +107,26 @@ def explained(decision: str, says: list[Say], missing: list[str], allowed_by_bou
 
 def matches(pattern: str, value: str) -> bool:
     """IAM's wildcards: * for any text, ? for one character."""
-    return _compiled(pattern).fullmatch(value) is not None
+    first, *parts = pattern.split("*")
+    if not parts:
+        return len(first) == len(value) and _fits(first, value, 0)
+    last = parts.pop()
+    end = len(value) - len(last)
+    if end < len(first) or not _fits(first, value, 0) or not _fits(last, value, end):
+        return False
+    at = len(first)
+    # Each part at the first place where it fits leaves most room for the others.
+    for part in parts:
+        while at + len(part) <= end and not _fits(part, value, at):
+            at += 1
+        at += len(part)
+        if at > end:
+            return False
+    return True
 
 
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+def _fits(part: str, value: str, at: int) -> bool:
+    return all(wanted in ("?", value[at + offset]) for offset, wanted in enumerate(part))
 
 
 def _names(statement: Mapping[str, Any], element: str, value: str, *, fold: bool) -> bool:
