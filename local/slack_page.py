@@ -251,7 +251,8 @@ def _window(view: Mapping[str, Any], users: Mapping[str, Any]) -> str:
     submit = f'<button class="primary">{_text(view["submit"], users)}</button>' if "submit" in view else ""
     return (
         f'<form class="window" data-view="{html.escape(view["id"])}"><h2>{_text(view["title"], users)}</h2>'
-        f'{blocks_html(view["blocks"], users)}<div class="actions">{submit}</div></form>'
+        f'{blocks_html(view["blocks"], users)}<div class="actions">{submit}'
+        f'<button type="button" data-close>{_text(view["close"], users) if "close" in view else "Close"}</button></div></form>'
     )
 
 
@@ -345,7 +346,9 @@ async function send(what, body) {
   const answer = await fetch("/_twin/" + what, {
     method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
   const said = await answer.json();
-  toast.textContent = said.error || (said.status === 200 ? "" : "The app answered " + (said.status || "nothing"));
+  let problem = said.error || (said.status === 200 ? "" : "The app answered " + (said.status || "nothing"));
+  try { problem = problem || Object.values(JSON.parse(said.body).errors || {}).join(" "); } catch { /* no JSON */ }
+  toast.textContent = problem;
   setTimeout(refresh, 300);
 }
 function act(element, selected) {
@@ -361,15 +364,20 @@ main.addEventListener("click", event => {
 main.addEventListener("change", event => {
   const select = event.target.closest("select[data-action]");
   if (select && select.value) act(select, select.value);
+  if (select) select.value = "";
+});
+windows.addEventListener("click", event => {
+  if (event.target.closest("[data-close]")) send("close", {view_id: event.target.closest("form").dataset.view});
 });
 windows.addEventListener("submit", event => {
   event.preventDefault();
   const values = Object.fromEntries([...new FormData(event.target)].filter(([, value]) => value));
+  document.activeElement.blur();
   send("submit", {view_id: event.target.dataset.view, values, user: user.value});
 });
 async function refresh() {
   const active = document.activeElement;
-  if (active && active.closest("form, select")) return;
+  if (active && active.closest("textarea, select")) return;
   const page = new DOMParser().parseFromString(await (await fetch(location.href)).text(), "text/html");
   for (const [old, selector] of [[main, "main"], [windows, "#windows"]]) {
     const fresh = page.querySelector(selector);

@@ -68,7 +68,7 @@ def look(page: str, folder: Path, size: tuple[int, int] = PHONE) -> Look:
     html = folder / "page.html"
     framed = _FRAME.format(width=size[0], height=size[1], page=escape(page))
     html.write_text(framed, encoding="utf-8")
-    dump = _chromium(folder, size, "--dump-dom", html.as_uri())
+    dump = run_chromium(folder, size, "--dump-dom", html.as_uri())
     found = re.search(r"<title>(\{.*?\})</title>", dump, re.DOTALL)
     assert found, dump[:2_000]
     return Look(**json.loads(unescape(found[1])))
@@ -78,11 +78,12 @@ def picture(page: str, folder: Path, out: Path, size: tuple[int, int] = PHONE) -
     """Show an HTML page in a window of this size, and take a picture (PNG)."""
     html = folder / "page.html"
     html.write_text(page, encoding="utf-8")
-    _chromium(folder, size, f"--screenshot={out}", html.as_uri())
+    run_chromium(folder, size, f"--screenshot={out}", html.as_uri())
     return out
 
 
-def _chromium(folder: Path, size: tuple[int, int], *arguments: str) -> str:
+def run_chromium(folder: Path, size: tuple[int, int], *arguments: str) -> str:
+    """What it prints."""
     command = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not command:
         if os.environ.get("WATCHFLOOR_REQUIRE_CHROMIUM") == "1":

@@ -4,8 +4,8 @@ Rules from the methods' reference pages: token kinds, scopes, membership of chan
 triggers that last three seconds. What was said is kept, also what was refused or written over, so that a test can search
 all of it.
 
-Besides what all twins have, `POST /_twin/press` and `POST /_twin/submit` do what a person does, and send the signed
-request that Slack would send to the app's interactivity URL, which `POST /_twin/interactivity` takes. A browser sees
+Besides what all twins have, `POST /_twin/press`, `/_twin/submit` and `/_twin/close` do what a person does, and send the
+signed request that Slack would send to the app's interactivity URL, which `POST /_twin/interactivity` takes. A browser sees
 channel, threads and windows at `/_twin_page`.
 """
 
@@ -408,6 +408,12 @@ class SlackTwin(Twin):
                 self.state["views"].pop(view_id, None)
         return answer
 
+    def close(self, view_id: str) -> Json:
+        """Close a window without submitting it; Slack tells the app only if the window asks for that."""
+        with self.lock:
+            self.state["views"].pop(view_id, None)
+        return {"status": 200, "body": ""}
+
     def say(self, text: str, user: str = ANA, channel: str = CHANNEL, thread_ts: str | None = None) -> str:
         """A person's message; its ts."""
         with self.lock:
@@ -492,7 +498,8 @@ class SlackTwin(Twin):
 
     def _control(self, request: Request) -> Response:
         what = request.path.removeprefix("/_twin/")
-        if what not in ("press", "submit", "interactivity") or request.method != "POST":
+        acts: dict[str, Callable[..., Json]] = {"press": self.press, "submit": self.submit, "close": self.close}
+        if what not in (*acts, "interactivity") or request.method != "POST":
             return super()._control(request)
         try:
             # Of another type a page of any site could send it.
@@ -502,7 +509,7 @@ class SlackTwin(Twin):
                     self.state["interactivity_url"] = str(given["url"])
                 answer: Json = {"url": given["url"]}
             else:
-                answer = self.press(**given) if what == "press" else self.submit(**given)
+                answer = acts[what](**given)
         except (HTTPException, KeyError, TypeError, ValueError) as error:
             return Response(json.dumps({"error": str(error)}), 400, content_type="application/json")
         return Response(json.dumps(answer), content_type="application/json")

@@ -1,10 +1,8 @@
 """Slack: our client and the twin keep Slack's rules, and a message is posted once."""
 
-import http.server
 import json
 import logging
 import re
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -15,8 +13,9 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from local.twins import SlackTwin, slack
+from tests.slack_app import SlackApp
 from watchfloor.block_kit import context, header, section
-from watchfloor.clients.slack import Posted, Slack, SlackUser, UnknownOutcomeError, parse_action, verify_signature
+from watchfloor.clients.slack import Posted, Slack, SlackUser, UnknownOutcomeError, verify_signature
 from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
 from watchfloor.messages import approval_message, incident_message, merge_view, resolve_view
 
@@ -52,45 +51,11 @@ def webhook(twin, sleeps):
     return Slack(twin.webhook_secret, "the secret", timeout_seconds=2, sleep=sleeps)
 
 
-class App:
-    """The application's end: keeps what it is sent, and answers as it is told."""
-
-    def __init__(self):
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-        self.answer = (200, b"")
-        self.then = lambda action: None
-        app = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                app.requests.append((dict(self.headers), body))
-                app.then(parse_action(body))
-                status, answer = app.answer
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/slack/actions"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    @property
-    def actions(self):
-        return [parse_action(body) for _, body in self.requests]
-
-
 @pytest.fixture
 def app(twin):
-    running = App()
-    twin.state["interactivity_url"] = running.url
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
+    with SlackApp() as running:
+        twin.state["interactivity_url"] = running.url
+        yield running
 
 
 # --- a bot's messages

@@ -1,13 +1,17 @@
 """On a phone 390 pixels wide: no message scrolls sideways, cause and next step are on the first screen."""
 
+import re
 import struct
 
 import pytest
 
 from local.slack_page import main, message_page
-from tests.browser import PHONE, look, picture
-from tests.unit.test_messages import APPROVAL, REPORT, with_text
-from watchfloor.messages import approval_message, decided_message, held_back_message, incident_message
+from local.twins import SlackTwin
+from tests.browser import PHONE, look, picture, run_chromium
+from tests.reports import APPROVAL, REPORT, with_text
+from tests.slack_app import SlackApp
+from watchfloor.clients.slack import Slack
+from watchfloor.messages import approval_message, decided_message, held_back_message, incident_message, resolve_view
 
 LONG = "The cart service answers with another schema since its last deployment, which nobody told this service about. "
 UNBROKEN = "a/very/long/path/without/any/blank/" * 12
@@ -77,3 +81,56 @@ def test_picture_is_as_wide_as_the_phone(tmp_path):
     png = picture(message_page(MESSAGES["usual"], "dark"), tmp_path, tmp_path / "slack.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert struct.unpack(">II", png[16:24]) == PHONE
+
+
+class Visited(SlackTwin):
+    """The twin with somebody at its page: a script of the test's runs there."""
+
+    visitor = ""
+
+    def _page(self, request):
+        answer = super()._page(request)
+        (nonce,) = re.findall(r"'nonce-([^']+)'", answer.headers["Content-Security-Policy"])
+        script = f'<script nonce="{nonce}">{self.visitor}</script></body>'
+        answer.set_data(answer.get_data(as_text=True).replace("</body>", script))
+        return answer
+
+
+def test_buttons_and_windows_of_the_twins_page_work(tmp_path):
+    with Visited() as twin, SlackApp() as app:
+        twin.state["interactivity_url"] = app.url
+        bot = Slack(twin.secret)
+        bot.post(MESSAGES["usual"], "key")
+
+        def answer(action):
+            if action.action_id == "incident_resolve":
+                bot.open_view(action.trigger_id, resolve_view(action.value, "title"))
+
+        app.then = answer
+        twin.visitor = """
+          const at = id => document.querySelector(`[data-action=${id}]`);
+          document.getElementById("user").value = "U0BEN";
+          at("incident_acknowledge").click();
+          at("incident_silence").value = at("incident_silence").options[2].value;
+          at("incident_silence").dispatchEvent(new Event("change", {bubbles: true}));
+          at("incident_resolve").click();
+          const wait = setInterval(async () => {
+            await refresh();
+            const form = document.querySelector("form.window");
+            if (!form) return;
+            clearInterval(wait);
+            form.querySelector("textarea").value = "rolled back";
+            form.requestSubmit();
+          }, 200);"""
+        run_chromium(tmp_path, PHONE, "--virtual-time-budget=8000", "--dump-dom", f"{twin.url}/_twin_page")
+        pressed = {action.action_id: action for action in app.actions}
+        assert pressed.keys() == {
+            "incident_acknowledge",
+            "incident_silence",
+            "incident_resolve",
+            "incident_resolve_noted",
+        }
+        assert {action.user_name for action in app.actions} == {"ben"}
+        assert pressed["incident_silence"].selected == "4h"
+        assert pressed["incident_resolve_noted"].inputs == {"note": "rolled back"}
+        assert twin.state["views"] == {}
