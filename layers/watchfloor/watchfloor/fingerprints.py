@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ SPLITS = ("message", "log_group", "frames", "type", "text")
 # The raising function and its caller: deeper, one helper's error on many ways becomes many problems; with the raising
 # function alone, a helper that everybody calls becomes one.
 _PLACE_FRAMES = 2
+
+_CYCLE_FRAMES = 40
+_ENDLESS = re.compile(
+    r"StackOverflow|RecursionError|SystemStackError|Maximum call stack|recursion depth|stack overflow|goroutine stack exceeds"
+)
 
 # Types so general that the way of failing belongs to them.
 _GENERAL_WORDS = """
@@ -145,10 +151,16 @@ def _told_apart(main: Raised) -> list[str]:
 
 def _type_name(kind: str) -> str:
     # "botocore.errorfactory.X" and "X" are one type: loggers differ in printing the module.
-    return re.sub(r"`\d+|\[.*\]$", "", re.split(r"::|\\|\.|\+|/", kind)[-1]) if kind else ""
+    parts = re.split(r"::|\\|\.|\+|/", re.sub(r"`\d{1,2}|\[.{0,200}\]$", "", kind))
+    # "OpenSSL::SSL::Error" is no plain Error.
+    return ".".join(parts[-2:]) if parts[-1] in ("Error", "Exception") else parts[-1]
 
 
 def _places(error: ErrorEvent, main: Raised) -> list[str]:
+    if _ENDLESS.search(f"{main.type} {main.message[:200]}"):
+        # Where an endless recursion runs out of stack is chance; what it consists of is not.
+        called = Counter(place(error.language, frame) for frame in main.frames[-_CYCLE_FRAMES:] if frame.in_app)
+        return sorted(name for name, count in called.items() if name and count > 1) or sorted(filter(None, called))
     names: list[str] = []
     for frame in reversed(main.frames):
         if not frame.in_app:

@@ -86,7 +86,7 @@ _HEX = re.compile(
 _OBJECT = re.compile(r"\{[^{}]{0,1500}\}")
 _LIST = re.compile(r"\[[^\[\]]{0,1500}\]")
 _NAME_IN_BRACKETS = re.compile(r"\[[A-Za-z_ .]{1,60}\]")
-_DOUBLE = re.compile(r"([\w.]{1,40}=)?\\?\"([^\"\\]{0,1500})\\?\"|“([^”]{0,800})”|«([^»]{0,800})»")
+_DOUBLE = re.compile(r"([\w.]{1,40}=)?\\?\"((?:[^\"\\]|\\[^\"]){0,1500})\\?\"|“([^”]{0,800})”|«([^»]{0,800})»")
 _SINGLE = re.compile(r"(?<!\w)'([^'\n]{0,800})'(?!\w)|`([^`'\n]{0,800})[`']|‘([^’]{0,800})’")
 _PROSE_KEYS = ("err=", "error=", "msg=", "message=", "reason=", "cause=", "detail=", "exception=", "desc=")
 _PROSE = re.compile(r"(?:[A-Za-z][\w'\-]*[,;:.]? ){2}.*[A-Za-z]{2}", re.DOTALL)
@@ -125,7 +125,8 @@ _ENTITIES_WORDS = """
     hostname server node pod container deployment namespace topic queue bucket sku product item device sensor region
     store shop warehouse city country coupon voucher order invoice shipment job worker session plan feature flag tag
     named called id domain site channel room team group project repository repo branch cluster instance broker member
-    driver vehicle station
+    driver vehicle station charge transaction article ticket basket cart booking reservation campaign subscription
+    contract document stream shard partition camera meter upload download peer endpoint
     """
 _ENTITIES = frozenset(_ENTITIES_WORDS.split())
 _PLAIN_WORDS_TEXT = """
@@ -145,6 +146,17 @@ _PLAIN_WORDS_TEXT = """
     payment payments
     """
 _PLAIN_WORDS = frozenset(_PLAIN_WORDS_TEXT.split())
+_NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
+_AFTER_NAME_WORDS = """
+    not is was has have had does did in on at from to with already after before could cannot because and due while of for by
+    are were will would should must can may
+    """
+_AFTER_NAME = frozenset(_AFTER_NAME_WORDS.split())
+_DATA_FILE = re.compile(
+    r"[^\s/\\]{1,120}\.(?:zip|t?gz|tar|bz2|7z|csv|tsv|xlsx?|docx?|pptx?|pdf|png|jpe?g|gif|svg|webp|heic|mp[34]|mov|avi|wav|txt|"
+    r"log|parquet|avro|orc|bak|dump|tmp|lock|pid|eml|ics)",
+    re.IGNORECASE,
+)
 # "tasks.monthly[<id>]", "load(<value>)": the name of what was done, with its value.
 _CALLED = re.compile(r"([A-Za-z_][A-Za-z_.]{2,100})(?:[\[(][^\])]{0,200}[\])]?|\*)$")
 _UNEXPECTED = re.compile(r"(?i)\b(unexpected (?:token|character|byte))s? \S{1,20}")
@@ -188,7 +200,8 @@ _IDENTIFIER = re.compile(r"[a-z_]{2,60}|[a-z]+(?:[A-Z][a-z]+)+")
 def _words(text: str) -> list[str]:
     words: list[str] = []
     entity = False
-    for token in text.split():
+    tokens = text.split()
+    for index, token in enumerate(tokens):
         core = token.strip(_EDGES + "-–=*") if MASK not in token else token.strip(_EDGES)
         if not core:
             word = MASK if MASK in token else ""
@@ -197,7 +210,7 @@ def _words(text: str) -> list[str]:
         else:
             word = _word(core, token)
         lower = word.lower()
-        if entity and word != MASK and lower not in _PLAIN_WORDS and _KEEP_OPEN not in word and "=" not in word:
+        if entity and _names_a_thing(word, token, tokens[index + 1] if index + 1 < len(tokens) else ""):
             word = lower = MASK
         entity = lower in _ENTITIES and not token.endswith((",", ".", ";", ")"))
         if words and words[-1] == MASK:
@@ -213,6 +226,16 @@ def _words(text: str) -> list[str]:
     return words
 
 
+def _names_a_thing(word: str, token: str, following: str) -> bool:
+    """Whether the word behind "user", "queue" and the like is whose or which, not more of the sentence."""
+    lower = word.lower()
+    if lower in _PLAIN_WORDS or lower.endswith(_NOUN_ENDINGS) or _KEEP_OPEN in word or "=" in word:
+        return False
+    if any(character in "-_.:/" for character in word) or not word[1:].islower():
+        return True
+    return not following or token[-1] in ",.;:)" or following.strip(_EDGES).lower() in _AFTER_NAME
+
+
 def _word(core: str, token: str) -> str:
     lower = core.lower()
     if lower in _DIGIT_WORDS:
@@ -223,7 +246,12 @@ def _word(core: str, token: str) -> str:
     called = _CALLED.match(core)
     if called:
         return called[1]
-    if MASK in core or any(character.isdigit() for character in core) or _HOST.fullmatch(lower):
+    if (
+        MASK in core
+        or any(character.isdigit() for character in core)
+        or _HOST.fullmatch(lower)
+        or _DATA_FILE.fullmatch(core)
+    ):
         return MASK
     if len(core) == 1:
         return core if lower in ("a", "i") else MASK if core.isalpha() else ""

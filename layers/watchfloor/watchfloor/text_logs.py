@@ -14,10 +14,13 @@ MAX_TEXT = 64_000
 # So many first characters of two lines alike mean that the logger wrote its prefix before both.
 _SAME_START = 5
 
-_ERROR_LEVELS = "error err eror severe fatal critical crit alert emerg emergency panic dpanic fail failure ftl"
+_ERROR_LEVELS = """
+    error err eror severe fatal critical crit alert emerg emergency panic dpanic fail failure ftl
+    fehler schwerwiegend erreur grave erro errore fout
+    """
 _LEVELS = {
     **dict.fromkeys(_ERROR_LEVELS.split(), ERROR),
-    **dict.fromkeys(["warn", "warning", "wrn"], WARN),
+    **dict.fromkeys(["warn", "warning", "wrn", "warnung", "avertissement", "advertencia"], WARN),
     **dict.fromkeys(["info", "information", "inf", "notice", "log", "ok", "success", "informational"], INFO),
     **dict.fromkeys(["debug", "dbg", "trace", "trc", "verbose", "vrb", "fine", "finer", "finest", "silly"], DEBUG),
 }
@@ -160,7 +163,7 @@ def plain(text: str) -> Record:
     if at and len(head) > len(line):
         body += head[len(line) :]
     whole = f"{body}\n{_bare(rest, line[:_SAME_START])}" if rest else body
-    logfmt = _logfmt(body) if "msg=" in body or "message=" in body else None
+    logfmt = _logfmt(body) if "msg=" in body or "message=" in body or _KLOG_QUOTED.match(body) else None
     if request is None and (match := _REQUEST.search(line)):
         request = match[1]
     explicit = _FINGERPRINT.search(line)
@@ -180,8 +183,12 @@ def _bare(rest: str, start: str) -> str:
 _LOGFMT = re.compile(r"(?:^|\s)([\w.]{1,60})=(\"(?:[^\"\\]|\\.){0,1500}\"|[^\s\"]{0,400})")
 
 
+_KLOG_QUOTED = re.compile(r"\"([^\"\\]{1,500})\" (?=[\w.]{1,60}=)")
+
+
 def _logfmt(text: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+    quoted = _KLOG_QUOTED.match(text)
+    pairs: dict[str, str] = {"msg": quoted[1]} if quoted else {}
     for match in _LOGFMT.finditer(text[:2_000]):
         value = match[2]
         pairs.setdefault(match[1].lower(), value[1:-1].replace('\\"', '"') if value[:1] == '"' else value)

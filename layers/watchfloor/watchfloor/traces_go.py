@@ -14,7 +14,7 @@ _RECOVERED = re.compile(r"^\t([\w.*()\[\]]{1,160}): (.{1,400})$")
 _CALL = re.compile(
     r"^\s{0,8}(?:created by )?([\w./\-~%@]{0,300}[\w)\]}](?:\.[\w.*()\[\]{}·\-]{1,200}?)?)(?:\([^)]{0,500}\)?|\(\.\.\.\))?(?: in goroutine \d{1,12})?$"
 )
-_PANIC = re.compile(r"^(?:.{0,300}?\s)?(panic|fatal error|http: panic serving [^\s:]{1,60}(?::\d+)?): (.{1,1500})$")
+_PANIC = re.compile(r"^(?:.{0,300}?\s)?(panic|fatal error|http: panic serving \S{1,80}): (.{1,1500})$")
 _RUNTIME_ERROR = re.compile(r"^runtime error: ")
 _GOROUTINE = re.compile(r"^goroutine \d{1,12}(?: gp=\S+ m=\S+.{0,40})? \[[^\]]{1,100}\]:$")
 _WRAPPED = re.compile(r"^\(?\*?([\w./]{0,200}\b[A-Z]?\w*(?:Error|error|Err))\)?(?:\(0x[0-9a-f]+\))?[{:]?")
