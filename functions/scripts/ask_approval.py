@@ -11,13 +11,15 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from watchfloor.approvals import Approval, Ask, Person, checked_plan, shown
 from watchfloor.clients.approval_table import ApprovalTable
-from watchfloor.clients.aws import table
+from watchfloor.clients.aws import client, table
+from watchfloor.clients.executions import Executions
 from watchfloor.clients.secrets import read_secret
 from watchfloor.clients.slack import Slack
 from watchfloor.messages import approval_message
 
 logger, tracer = Logger(), Tracer()
 approvals = ApprovalTable(table(os.environ["APPROVAL_TABLE"]))
+executions = Executions(client("stepfunctions"))
 slack_secret = os.environ.get("SLACK_SECRET_ARN", "")
 
 
@@ -27,6 +29,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> None:
     """`{token, request, plan}`; a try that comes again asks no second time."""
     request = event["request"]
     approval = approvals.open(
+        executions,
         Approval(
             request["approval_id"],
             Ask(request["script"], request["parameters"], request["requested_by"], request["reason"]),

@@ -82,7 +82,10 @@ class Entry:
 
     @property
     def test_path(self) -> Path:
-        return self.root / f"tests/unit/test_{self.stem}.py"
+        """test_<stem>.py; a stem that begins with test itself may have test_script_ before it."""
+        folder = self.root / "tests/unit"
+        other = folder / f"test_script_{self.stem}.py"
+        return other if other.exists() else folder / f"test_{self.stem}.py"
 
     @cached_property
     def script(self) -> Script[Any]:

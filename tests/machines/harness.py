@@ -225,7 +225,7 @@ class Cloud:
             return json.loads(json.dumps(answer))
 
     def _handle(self, function: dict[str, Any], event: dict[str, Any]) -> Any:
-        environment = function["Environment"]["Variables"]
+        environment = function.get("Environment", {}).get("Variables", {})
         stem = function["Handler"].partition(".")[0]
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():

@@ -209,7 +209,7 @@ def approvals():
 
 
 def opened(approvals, **changes):
-    return approvals.open(asked(ends_at=int(time.time()) + 600, **changes), "token")
+    return approvals.open(Machine(), asked(ends_at=int(time.time()) + 600, **changes), "token")
 
 
 def test_approval_goes_to_the_task_that_waits(approvals):
@@ -243,11 +243,19 @@ def test_decision_that_nobody_waits_for_is_a_conflict(approvals):
 def test_second_try_of_asking_keeps_what_was_decided_and_takes_the_new_token(approvals):
     approval = opened(approvals, requester=Person(("mallory",)))
     approvals.decide(Machine(), approval.approval_id, BOB, "approved")
-    again = approvals.open(approval, "another token")
+    again = approvals.open(Machine(), approval, "another token")
     assert again.given == 1
     machine = Machine()
     approvals.decide(machine, approval.approval_id, CAROL, "approved")
     assert machine.answers[0][0] == "another token"
+
+
+def test_decision_on_the_first_try_is_told_to_the_second(approvals):
+    approval = opened(approvals)
+    approvals.decide(Machine(), approval.approval_id, BOB, "approved")
+    machine = Machine()
+    approvals.open(machine, approval, "another token")
+    assert machine.answers == [("another token", {"verdict": "approved", "by": "U0BOB"})]
 
 
 def test_approval_is_good_for_one_run(approvals):

@@ -24,8 +24,11 @@ class ApprovalTable:
     def __init__(self, table: Any) -> None:
         self._table = table
 
-    def open(self, approval: Approval, token: str) -> Approval:
-        """Store the question and the token of the task that waits for its answer; what is known where it is not new."""
+    def open(self, executions: Executions, approval: Approval, token: str) -> Approval:
+        """Store the question and the token of the task that waits for its answer; what is known where it is not new.
+
+        A decision that an earlier try was given goes to the task that waits now.
+        """
         item = {
             **_item(approval),
             "version": 0,
@@ -47,7 +50,9 @@ class ApprovalTable:
                     ExpressionAttributeNames={"#token": "token"},
                     ExpressionAttributeValues={":token": token},
                 )
-        return self.get(approval.approval_id)[0]
+        known = self.get(approval.approval_id)[0]
+        _tell(executions, known, token)
+        return known
 
     def get(self, approval_id: str) -> tuple[Approval, dict[str, Any]]:
         """The approval and its row; NotFoundError where there is none."""
@@ -75,11 +80,8 @@ class ApprovalTable:
                 break
         else:
             raise ConflictError(f"others decide on {approval_id} at the same time; look at it again")
-        if decided.status not in ("approved", "refused"):
-            return decided
-        is_heard = executions.succeed(item["token"], {"verdict": decided.status, "by": decided.decided_by})
         # Who says it again may have been heard the first time.
-        if not is_heard and decided is not approval:
+        if not _tell(executions, decided, item["token"]) and decided is not approval:
             raise ConflictError(f"nobody waits for a decision on {decided.ask.script} any more; ask for it again")
         return decided
 
@@ -174,6 +176,13 @@ class ApprovalTable:
             item: Any = error.response.get("Item")
             raise AccessDeniedError(_why_not(item, approval_id, script, digest)) from error
         return json.loads(used["calls"])
+
+
+def _tell(executions: Executions, approval: Approval, token: str) -> bool:
+    """Answer the task that waits, where there is an answer; False where nobody waits."""
+    if approval.status not in ("approved", "refused"):
+        return True
+    return executions.succeed(token, {"verdict": approval.status, "by": approval.decided_by})
 
 
 def _item(approval: Approval) -> dict[str, Any]:
