@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 MAX_FRAMES, MAX_MESSAGE = 60, 4_000
@@ -75,6 +76,7 @@ def bounded(raised: Raised) -> Raised:
     return replace(raised, message=cut(raised.message.strip(), MAX_MESSAGE), frames=frames)
 
 
+@lru_cache(maxsize=2_048)
 def placed(language: str, frame: Frame) -> Frame:
     """The frame with `in_app` decided."""
     return replace(frame, in_app=_IN_APP[language](frame))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from watchfloor import traces_dotnet, traces_go, traces_java, traces_node, traces_other, traces_python, traces_ruby
 from watchfloor.stack_frames import (
@@ -113,6 +114,7 @@ def lines_of(text: str) -> list[str]:
     return [line[:MAX_LINE].rstrip() for line in lines[:MAX_LINES]]
 
 
+@lru_cache(maxsize=2_048)
 def language_of_line(line: str) -> str | None:
     """The language one of whose frames this line shows, or None."""
     for language, pattern in _FRAMES:
@@ -130,10 +132,9 @@ def parse(text: str) -> Trace | None:
     exceptions = _PARSERS[language](lines)
     if not exceptions:
         return None
-    marked = [
-        bounded(replace(raised, frames=tuple(placed(language, frame) for frame in raised.frames)))
-        for raised in exceptions[:MAX_EXCEPTIONS]
-    ]
+    marked = []
+    for raised in map(bounded, exceptions[:MAX_EXCEPTIONS]):
+        marked.append(replace(raised, frames=tuple(placed(language, frame) for frame in raised.frames)))
     return Trace(language, tuple(_completed(marked)))
 
 

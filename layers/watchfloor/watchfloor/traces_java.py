@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from watchfloor.stack_frames import CAUSE, OUTERMOST, Frame, Raised
 from watchfloor.trace_headers import named
@@ -12,7 +13,17 @@ FRAME = re.compile(
     r"\((Native Method|Unknown Source|<generated>|[\w$.\-]{1,120}\.(?:java|kt|scala|groovy|clj|kts|sc)(?::-?\d{1,9})?|"
     r"[\w$]{1,80}:\d{1,9}|NO_SOURCE_FILE(?::\d{1,9})?|SourceFile(?::\d{1,9})?)\)"
 )
+_MAX_PRINTED = 2_000
 _COMMON = re.compile(r"^\s{0,40}\.\.\. (\d{1,6}) (?:more|common frames omitted)")
+
+
+@lru_cache(maxsize=2_048)
+def _frame(line: str) -> Frame | None:
+    found = FRAME.match(line)
+    if not found:
+        return None
+    file, _, number = found[3].partition(":")
+    return Frame(file, found[2], int(number) if number.lstrip("-").isdigit() else None, found[1])
 
 
 def java(lines: list[str]) -> list[Raised]:
@@ -23,17 +34,16 @@ def java(lines: list[str]) -> list[Raised]:
     skipping = False
     for line in lines:
         stripped = line.strip()
-        found = FRAME.match(line)
-        if found:
+        frame = _frame(line)
+        if frame:
             if skipping:
                 continue
             if current is None:
                 current = []
                 printed.append((relation, span, current, 0))
                 span = []
-            if len(current) < 2_000:
-                file, _, number = found[3].partition(":")
-                current.append(Frame(file, found[2], int(number) if number.lstrip("-").isdigit() else None, found[1]))
+            if len(current) < _MAX_PRINTED:
+                current.append(frame)
             continue
         common = _COMMON.match(line)
         if common:
