@@ -83,7 +83,8 @@ def most_connections(parameter: str | None, instance_class: str) -> int | None:
         return int(parameter)
     memory = class_memory(instance_class)
     found = re.search(r"DBInstanceClassMemory/(\d+)", parameter)
-    if not memory or not found:
+    # Aurora MySQL's formula has a logarithm in it, which is not worked out here.
+    if not memory or not found or "log(" in parameter:
         return None
     limit = re.search(r"LEAST\(.*?,\s*(\d+)\s*\)", parameter)
     count = int(memory / int(found[1]))

@@ -19,6 +19,7 @@ _ENDINGS = ("Failed", "TimedOut", "Aborted")
 _EXECUTION = re.compile(r"arn:[\w-]+:states:[\w-]+:\d{12}:execution:[^\s\"'\\]{1,160}")
 _CAUSE_CHARACTERS = 4_000
 _INPUT_CHARACTERS = 8_000
+_CHILDREN = 10
 
 
 @dataclass
@@ -90,8 +91,9 @@ def read_history(events: Iterable[Mapping[str, Any]]) -> History:
             visit.attempts += kind in _STARTS_AN_ATTEMPT
             if kind.endswith(_ENDINGS):
                 visit.failures.append(_failure(kind, details, at))
-            for text in (details.get("output"), details.get("cause")):
-                visit.children += [arn for arn in _EXECUTION.findall(text or "") if arn not in visit.children]
+            if str(details.get("resourceType", "")).startswith("states"):
+                for text in (details.get("output"), details.get("cause")):
+                    visit.children += [arn for arn in _EXECUTION.findall(text or "") if arn not in visit.children]
             if "mapRunArn" in details:
                 map_runs.append(details["mapRunArn"])
         of_event[event["id"]] = visit
@@ -123,7 +125,7 @@ def _failure(kind: str, details: Mapping[str, Any], at: dt.datetime) -> Failure:
 
 
 def explained(history: History, redactor: Redactor) -> dict[str, Any]:
-    """The failing state with its input, error and cause, and the way there; without secrets, each part bounded."""
+    """The failing state with its input, error and cause, without secrets, each part bounded; last children first."""
     visit = history.failing
     failure = visit.failures[-1] if visit and visit.failures else history.end
     return {
@@ -140,7 +142,7 @@ def explained(history: History, redactor: Redactor) -> dict[str, Any]:
                 for each in visit.failures[:-1][-10:]
             ],
             "input": _input(visit.input, redactor),
-            "child_executions": visit.children[:10],
+            "child_executions": visit.children[: -_CHILDREN - 1 : -1],
         },
         "error": failure.error if failure else None,
         "cause": cause(failure.cause, redactor) if failure else None,
