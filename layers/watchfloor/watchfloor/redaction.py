@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchfloor.sensitive_text import (
     COOKIE,
@@ -34,6 +34,7 @@ _MIN_REPEATED, _MAX_REPEATED = 8, 200
 _ESCAPE = re.compile(
     r"\\(?:[\"'\\/bfnrt]|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})|%[0-9a-fA-F]{2}|&(?:quot|amp|apos|lt|gt|#\d{1,5}|#x[0-9a-fA-F]{1,4});"
 )
+_COOKIES = ("cookie", "cookies", "set-cookie")
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ENTITIES = {"quot": '"', "amp": "&", "apos": "'", "lt": "<", "gt": ">"}
 
@@ -68,9 +69,13 @@ class Redactor:
 
     def value(self, value: Any) -> Any:
         """Any JSON value in the same shape, its texts (names of fields included) and numbers without secrets."""
-        leaves: list[tuple[str, bool]] = []
-        _collect(value, leaves, "", False)
-        return _rebuilt(value, iter(self._redacted(leaves)), "")
+        leaves: list[_Leaf] = []
+        _collect(value, leaves, (), False)
+        # Texts of the same field of several rows follow each other: a key may be spread over them.
+        groups = {path: number for number, path in enumerate(dict.fromkeys(leaf.path for leaf in leaves))}
+        order = sorted(range(len(leaves)), key=lambda number: groups[leaves[number].path])
+        texts = self._redacted([(leaves[number].text, leaves[number].is_secret) for number in order])
+        return _rebuilt(value, iter([text for _, text in sorted(zip(order, texts, strict=True))]), "")
 
     def restored(self, text: str) -> str:
         """The text as it was. Only inside the account."""
@@ -223,23 +228,31 @@ def _split(spans: list[Span], starts: list[int], text: str) -> list[Span]:
 # --- JSON values --------------------------------------------------------------------------------------------------
 
 
-def _collect(value: Any, leaves: list[tuple[str, bool]], name: str, is_secret: bool) -> None:
-    """Texts and numbers of a value in order; whether the name of their field says that they are secret."""
+class _Leaf(NamedTuple):
+    """A text of a value, whether the name of its field says that it is secret, and the names that lead to it."""
+
+    text: str
+    is_secret: bool
+    path: tuple[str, ...]
+
+
+def _collect(value: Any, leaves: list[_Leaf], path: tuple[str, ...], is_secret: bool) -> None:
+    """Texts and numbers of a value, names of fields included, in order."""
+    name = path[-1] if path else ""
     if isinstance(value, str):
-        leaves.append((value, is_secret))
+        leaves.append(_Leaf(value, is_secret, path))
     elif _is_number(value, name):
-        leaves.append((str(value), is_secret))
+        leaves.append(_Leaf(str(value), is_secret, path))
     elif isinstance(value, Mapping):
         named = _named(value)
         for key, item in value.items():
-            leaves.append((str(key), False))
-            is_pair = bool(named) and str(key).lower() == "value"
-            _collect(
-                item, leaves, str(key), is_pair or _says_secret(str(key), item) or (is_secret and name == "cookies")
-            )
+            leaves.append(_Leaf(str(key), False, (*path, "")))
+            is_pair = named and str(key).lower() == "value"
+            is_inside = is_secret and name.lower() in _COOKIES
+            _collect(item, leaves, (*path, str(key)), is_pair or is_inside or _says_secret(str(key), item))
     elif isinstance(value, list | tuple):
         for item in value:
-            _collect(item, leaves, name, is_secret)
+            _collect(item, leaves, path, is_secret)
 
 
 def _rebuilt(value: Any, texts: Iterator[str], name: str) -> Any:
@@ -267,7 +280,7 @@ def _named(pair: Mapping[str, Any]) -> bool:
 
 
 def _says_secret(name: str, value: Any) -> bool:
-    if name.lower() in ("cookie", "cookies", "set-cookie", "authorization", "proxy-authorization"):
+    if name.lower() in (*_COOKIES, "authorization", "proxy-authorization"):
         return True
     rank = strength(name)
     return rank >= USUAL or (rank == WEAK and isinstance(value, str) and len(value) >= 16)

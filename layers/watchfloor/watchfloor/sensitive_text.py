@@ -2,6 +2,9 @@
 
 Three ways: the form that a vendor gave its tokens, the name that a value is assigned to, and numbers with check digits.
 All patterns are bounded or cannot be entered twice at the same place, so that the time is linear in the text.
+
+Why not a library: detect-secrets 1.5, the one made for this, reads source code. Of what `tests/secret_samples.py` plants
+it finds less than half, or, with its entropy detectors, takes nearly every ordinary line of a log for a secret.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ def sensitive(text: str, ips: bool = False) -> Iterator[Span]:
             yield *match.span(), TOKEN
     yield from _assignments(text)
     yield from _spoken(text)
+    yield from _inserted(text)
     yield from _credentials(text)
     yield from _cookies(text)
     yield from _url_passwords(text)
@@ -95,6 +99,10 @@ _TOKENS = [
         _W + r"AGE-SECRET-KEY-1[A-Z0-9]{50,70}",
         _W + r"dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9._-]{30,100}",
         _W + r"ops_eyJ[A-Za-z0-9_-]{40,2000}",
+        # Hashes of passwords: crypt, bcrypt, Argon2, PBKDF2 as Django writes it.
+        r"\$(?:2[abxy]?|1|5|6|apr1|y)\$[./A-Za-z0-9$=,]{20,200}",
+        r"\$argon2(?:id|i|d)\$v=\d+\$[A-Za-z0-9+/=,$]{30,300}",
+        r"pbkdf2_sha\d{1,3}\$\d+\$[A-Za-z0-9+/=$]{20,200}",
         _W + r"\d{8,10}:AA[A-Za-z0-9_-]{32,36}(?![A-Za-z0-9_-])",
     )
 ]
@@ -182,18 +190,19 @@ def _key_lines_before(text: str, at: int, end: re.Match[str]) -> Iterator[Span]:
 # --- values by the name that they are assigned to ------------------------------------------------------------------
 
 _ASSIGNMENT = re.compile(
-    r"(?P<word>pass(?:word|wd|wort|phrase|code)?s?|pwd|secrets?|tokens?|credentials?|authorization"
+    r"(?P<word>pass(?:word|wd|wort|phrase|code)?s?|pwd|pw|secrets?|tokens?|credentials?|authorization"
     r"|(?:api|access|secret|private|encryption|signing|account|sharedaccess|shared[_-]access|master|storage|auth|consumer"
     r"|deploy|ssh|hmac|jwt|cipher|crypto|aes|rsa|subscription|license|webhook|functions|session|client|app|stripe"
-    r"|sendgrid|twilio|integration|routing)[_\-. ]?key"
+    r"|sendgrid|twilio|integration)[_\-. ]?key"
     r"|(?:secret|token|password)[_-]?(?:string|value|hash|base)|key[_-]?base"
     r"|session(?:[_-]?id)?|sess(?:ion)?id|sessid|sid|sig|signature|auth|credential|connect\.sid)"
     r"[_-]?\d{0,3}"
-    r"(?P<after>\\*[\"'`]?\]?)[ \t]{0,8}(?P<sign>=>|:=|==|[:=>,])(?P<space>[ \t]{0,8})",
+    r"(?P<after>\\*[\"'`]?(?:\[\w{0,20}\]|\])?)[ \t]{0,8}(?P<sign>=>|:=|==|[:=>,])(?P<space>[ \t]{0,8})",
     re.IGNORECASE,
 )
 _NAME_BEFORE = re.compile(r"[A-Za-z0-9_.-]{0,60}$")
-_OPENING = re.compile(r"(?:\[[ \t]?)?(\\*)([\"'`])")
+_OPENING = re.compile(r"(?:\[[ \t]?)?[bBrRuU]{0,2}(\\*)([\"'`])")
+_BRACED = re.compile(r"\{([^{}=:\"'\s]{3,100})\}")
 _BARE = re.compile(rf"[^\s\"'`<>]{{1,{8_192}}}")
 # What ends an unquoted value, if something like the next field, a blank or the end follows.
 _DELIMITER = re.compile(r"[&;,](?=$|[\w .\-\[\]%]{1,60}[=:]|[)\]}])|\\+[nrt\"'u]|%(?:26|22|0[aAdD])")
@@ -225,7 +234,7 @@ _NO_VALUES = frozenset(
 _MESSAGE_WORDS = frozenset(
     re.findall(
         r"\w+",
-        "must required should cannot invalid incorrect missing expired is are was least characters field please does not"
+        "must required should cannot invalid incorrect missing expired is are was least characters field does not"
         " failed wrong has have been too short",
     )
 )
@@ -253,10 +262,14 @@ def _strength(word: str, name: str) -> int:
     word = word.lower()
     if plain.rstrip("0123456789").endswith(_NOT_SECRET):
         return 0
-    if word.startswith(("pass", "pwd")):
+    if word.startswith(("pass", "pw")):
         # "pass" alone also counts tests; as the end of another word it is not our business.
         inner = len(name) > len(word) and name[-len(word) - 1 : -len(word)].isalpha() and not name[-len(word)].isupper()
-        return WEAK if word in ("pass", "passes") and (inner or plain == "pass") else STRONG
+        if word in ("pass", "passes"):
+            return WEAK if inner else (USUAL if plain == "pass" else STRONG)
+        if word == "pw" and inner:
+            return 0
+        return STRONG
     if word in ("sid", "sig", "signature", "auth", "session", "sessid", "authorization") or word.endswith("key"):
         is_sure = word in (
             "sharedaccesskey",
@@ -301,11 +314,15 @@ def _assigned(text: str, match: re.Match[str]) -> Span | None:
         if match["word"].lower() == "authorization":
             return _after_scheme(text, start, stop)
         value = text[start:stop]
-        if sign == "," and not (match["after"] and _is_telling(value)):
+        # A list of names of fields has the same form as a name and its value.
+        if sign == "," and not (match["after"] and (_is_telling(value) or (rank == STRONG and _has_both(value)))):
             return None
-        return (start, stop, kind) if _is_secret(value, rank, quoted=True) else None
+        return (start, stop, kind) if _is_secret(value, rank, quoted=True, name=name) else None
     if sign == ",":
         return None
+    braced = _BRACED.match(text, at)
+    if braced and rank == STRONG and sign == "=" and not match["space"]:
+        return (*braced.span(1), kind)
     start = at + (text[at : at + 1] == "[" and not PLACEHOLDER.match(text, at))
     if match["word"].lower() == "authorization":
         return _after_scheme(text, start, None)
@@ -354,7 +371,7 @@ def _after_scheme(text: str, start: int, stop: int | None) -> Span | None:
     scheme = _SCHEME.match(text, start, limit)
     if not scheme:
         value = text[start:stop] if stop is not None else _without_end(_matched(_BARE, text, start, limit))
-        return (start, start + len(value), TOKEN) if _is_telling(value) else None
+        return (start, start + len(value), TOKEN) if len(value) > 256 or _is_telling(value) else None
     if _WHOLE_HEADER.match(scheme[0]):
         rest = _matched(_REST, text, scheme.end(), limit)
     else:
@@ -385,10 +402,11 @@ def _is_secret_in_prose(text: str, match: re.Match[str], value: str, rank: int, 
         return rank == STRONG and len(value) >= 4 and not goes_on
     if rank == STRONG:
         return len(value) >= 4
+    if match["word"].lower() == "pass":
+        return False
     if _PARSER.search(text[max(0, match.start() - 20) : match.start()]):
         return len(value) >= 20 and _is_telling(value)
-    has_both = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
-    return (len(value) >= 6 and has_both) or len(value) >= 16
+    return (len(value) >= 6 and _has_both(value)) or (len(value) >= 20 and value.lower() != value)
 
 
 def _is_secret(value: str, rank: int, *, quoted: bool, code: bool = False, name: str = "") -> bool:
@@ -400,8 +418,11 @@ def _is_secret(value: str, rank: int, *, quoted: bool, code: bool = False, name:
     if len(words) > 1 and any(word.strip(".,:;!") in _MESSAGE_WORDS for word in words):
         return False
     if rank == WEAK:
-        return _is_telling(value)
+        return (_is_telling(value) and not value.startswith(("sha1=", "sha256="))) or _is_basic(value)
     if value.startswith("arn:") or "://" in value[:12]:
+        return False
+    # A shell's PWD is a folder.
+    if name.lower().endswith("pwd") and value.startswith(("/", "~", "C:")):
         return False
     if rank == USUAL:
         if value.isdigit() and len(value) < 6:
@@ -431,7 +452,11 @@ def _is_telling(value: str) -> bool:
         return False
     if _PATH.fullmatch(value) and "/" in value:
         return False
-    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and " " not in value
+    return _has_both(value) and " " not in value
+
+
+def _has_both(value: str) -> bool:
+    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
 
 
 def _is_mixed(value: str) -> bool:
@@ -446,30 +471,94 @@ _FLAG = re.compile(
     re.IGNORECASE,
 )
 _SPOKEN = re.compile(
-    r"\b(?:identified by|(?:password|passphrase|secret)(?: (?:is|was|for \S{1,60} is))?)[ \t]+"
+    r"\b(?:identified by|(?:password|passphrase)(?: (?:for|of)(?: user)? \S{1,60})?(?: is| was)?|secret (?:is|was))[ \t]+"
     r"(?:\"([^\"\n]{2,200})\"|'([^'\n]{2,200})'|(?<= is )(\S{4,200})|(?<= was )(\S{4,200}))",
     re.IGNORECASE,
 )
-_CURL_USER = re.compile(r"\bcurl\b[^\n]{0,300}?[ \t](?:-u|--user)[ \t]+[\"']?[^\s:\"']{1,100}:([^\s\"']{1,200})")
-_MYSQL_PASSWORD = re.compile(r"\bmysql(?:dump|admin)?\b[^\n]{0,200}?[ \t]-p([^\s\"']{3,200})")
-_QUERY_KEY = re.compile(r"[?&](?:key|code|apikey|access_key|subscription-key)=([^&\s\"'<>#]{16,512})", re.IGNORECASE)
+_WITH = re.compile(
+    r"\b(?:with|using) (?:password|passphrase)[ \t]+([^\s\"']{5,200})"
+    r"|\b(?:api[ _-]?key|token|secret|authorization)(?: (?:is|was))?[ \t]+[\"']?([A-Za-z0-9_~+/=.-]{16,512})",
+    re.IGNORECASE,
+)
+_TOOLS = [
+    re.compile(pattern)
+    for pattern in (
+        r"\bcurl\b[^\n]{0,300}?[ \t](?:-u|--user)[ \t]+[\"']?[^\s:\"']{1,100}:([^\s\"']{1,200})",
+        r"\bmysql(?:dump|admin)?\b[^\n]{0,200}?[ \t]-p([^\s\"']{3,200})",
+        r"\bsshpass[ \t]+-p[ \t]*[\"']?([^\s\"']{3,200})",
+        r"\bredis-cli\b[^\n]{0,200}?[ \t](?:-a|--pass)[ \t]+[\"']?([^\s\"']{3,200})",
+        r"\blogin[ \t]+\S{1,100}[ \t]+password[ \t]+(\S{3,200})",
+        r"-pass(?:in|out)?[ \t]+pass:(\S{3,200})",
+    )
+]
+_ONE_TIME = re.compile(
+    r"\b(?:cvv2?|cvc2?|otp|one[_ -]time[_ -](?:password|code)|mfa[_ -]?code|verification[_ -]?code)\\*[\"']?[ \t]{0,3}[=:][ \t]{0,3}"
+    r"\\*[\"']?(\d{3,8})\b",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(
+    r"(?P<q>\\{0,7}\")(?:name|key|header)(?P=q)[ \t]{0,4}:[ \t]{0,4}(?P=q)(?P<name>[\w.-]{1,80})(?P=q)[ \t]{0,4},[ \t]{0,4}"
+    r"(?P=q)value(?P=q)[ \t]{0,4}:[ \t]{0,4}(?P=q)(?P<value>[^\"\\]{2,2000})",
+    re.IGNORECASE,
+)
+_ATTRIBUTES = re.compile(
+    r"\b(?:name|key|id)=(?P<q>\\{0,7}[\"'])(?P<name>[\w.:-]{1,80})(?P=q)(?:[ \t][^<>]{0,100}?)?[ \t]value=(?P=q)(?P<value>[^\"'<>\\]{2,2000})",
+    re.IGNORECASE,
+)
+_INSERT = re.compile(
+    r"\binsert\s+into\s+\S{1,128}\s*\((?P<columns>[^()]{1,1000})\)\s*values\s*\((?P<values>[^()\n]{1,4000})\)",
+    re.IGNORECASE,
+)
+_SQL_VALUE = re.compile(r"\s*(?:'((?:[^']|'')*+)'|\"([^\"]*+)\"|([^,]*+))\s*(?:,|$)")
+_QUERY_KEY = re.compile(r"[?&](?:key|code|apikey|access_key|subscription-key)=([^&\s\"'<>#/]{16,512})", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 def _spoken(text: str) -> Iterator[Span]:
     """On command lines, in SQL, in sentences, in queries of URLs."""
-    for pattern in (_FLAG, _SPOKEN, _CURL_USER, _MYSQL_PASSWORD):
+    for pattern in (_FLAG, _SPOKEN):
         for match in pattern.finditer(text):
-            group = next(number for number, value in enumerate(match.groups(), 1) if value)
-            value = match[group].rstrip(".,;)") if match[group][-1] in ".,;)" else match[group]
-            is_word = pattern is _SPOKEN and match.re.groups > 2 and group > 2 and value.isalpha()
-            if value and not is_word and _is_secret(value, STRONG, quoted=group < 3 and pattern is not _CURL_USER):
+            group = match.lastindex or 1
+            value = match[group].rstrip(".,;)")
+            # "the password is wrong"
+            is_word = pattern is _SPOKEN and group > 2 and value.isalpha()
+            if value and not is_word and _is_secret(value, STRONG, quoted=group < 3):
                 yield match.start(group), match.start(group) + len(value), PASSWORD
+    for match in _WITH.finditer(text):
+        value = match[match.lastindex or 1].rstrip(".")
+        if (_is_telling(value) or (match[1] and _has_both(value))) and not _UUID.fullmatch(value):
+            yield match.start(match.lastindex or 1), match.start(match.lastindex or 1) + len(value), SECRET
+    for pattern in _TOOLS:
+        for match in pattern.finditer(text):
+            if not is_no_value(match[1]):
+                yield *match.span(1), PASSWORD
+    for match in _ONE_TIME.finditer(text):
+        yield *match.span(1), SECRET
+    for match in (*_PAIR.finditer(text), *_ATTRIBUTES.finditer(text)):
+        if strength(match["name"]) >= USUAL and not is_no_value(match["value"]):
+            yield *match.span("value"), SECRET
     for match in _QUERY_KEY.finditer(text):
-        if _is_telling(match[1]):
+        if _is_telling(match[1]) and not _UUID.fullmatch(match[1]):
             yield *match.span(1), SECRET
 
 
+def _inserted(text: str) -> Iterator[Span]:
+    """Values of an SQL INSERT by the names of their columns."""
+    for match in _INSERT.finditer(text):
+        at, stop = match.span("values")
+        for column in match["columns"].split(","):
+            value = _SQL_VALUE.match(text, at, stop)
+            if not value:
+                break
+            group = value.lastindex or 3
+            if strength(column.strip(" \"'`[]\t\n")) >= USUAL and not is_no_value(value[group]):
+                yield *value.span(group), SECRET
+            at = value.end()
+
+
 _BEARER = re.compile(r"\bbearer[ \t+]{1,4}([A-Za-z0-9._~+/%-]{8,}+=*)", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{8,4096}={0,2}")
+_SMTP = re.compile(r"\bAUTH (?:PLAIN|LOGIN) ([A-Za-z0-9+/]{8,400}={0,2})")
 _BASIC = re.compile(r"\bbasic[ \t+]{1,4}([A-Za-z0-9+/]{6,4096}={0,2})", re.IGNORECASE)
 
 
@@ -479,13 +568,22 @@ def _credentials(text: str) -> Iterator[Span]:
         if len(match[1]) >= 24 or any(c.isdigit() for c in match[1]):
             yield *match.span(1), TOKEN
     for match in _BASIC.finditer(text):
-        value = match[1].rstrip("=")
-        try:
-            decoded = base64.b64decode(value + "=" * (-len(value) % 4)).decode("utf-8")
-        except (binascii.Error, ValueError):
-            continue
-        if ":" in decoded and decoded.isprintable():
+        if _is_basic(match[1]):
             yield *match.span(1), PASSWORD
+    for match in _SMTP.finditer(text):
+        yield *match.span(1), PASSWORD
+
+
+def _is_basic(value: str) -> bool:
+    """Whether it is user:password in base64."""
+    if not _BASE64.fullmatch(value):
+        return False
+    plain = value.rstrip("=")
+    try:
+        decoded = base64.b64decode(plain + "=" * (-len(plain) % 4)).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return False
+    return ":" in decoded and decoded.isprintable()
 
 
 _COOKIE = re.compile(
@@ -541,7 +639,11 @@ def _url_passwords(text: str) -> Iterator[Span]:
 
 _MAIL = re.compile(r"(?<![\w.%+-])([\w.%+-]++)@((?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![\w-]|\.\w|:\d|[(/])")
 _FILE_ENDINGS = frozenset(
-    re.findall(r"\w+", "js mjs cjs ts jsx tsx css html json jar war so dll exe tgz gz zip py rb go rs java kt lock md")
+    re.findall(
+        r"\w+",
+        "js mjs cjs ts jsx tsx css scss less html json jar war so dll exe tgz gz zip py rb go rs java kt lock md png jpg jpeg gif svg webp ico"
+        " mp4 pdf txt log csv xml yml yaml map wasm vue internal",
+    )
 )
 
 
@@ -618,7 +720,7 @@ def _ibans(text: str) -> Iterator[Span]:
 
 _SSN = re.compile(r"(?<![\w.\-/+])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w\-/+]|\.\d)")
 _PHONE = re.compile(
-    r"(?<![\w.+\-/])\+[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?(?:[ .-]\d{2,4}){2,4}|\d{8,13})(?![\w\-/]|\.\d)"
+    r"(?<![\w.+\-/])\+[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?(?:[ .-]\d{2,4}){2,4}|\d{8,11})(?![\w\-/]|\.\d)"
     r"|(?<![\w.+\-/(])\([2-9]\d{2}\) ?[2-9]\d{2}-\d{4}(?![\w\-/]|\.\d)"
 )
 _PHONE_NAMED = re.compile(
@@ -632,7 +734,8 @@ def _people(text: str) -> Iterator[Span]:
     for match in _SSN.finditer(text):
         yield *match.span(), SSN
     for match in _PHONE.finditer(text):
-        if 9 <= sum(c.isdigit() for c in match[0]) <= 15:
+        # Long ones without blanks are numbers of something else.
+        if 9 <= sum(c.isdigit() for c in match[0]) <= (12 if match[0][1:].isdigit() else 15):
             yield *match.span(), PHONE
     for match in _PHONE_NAMED.finditer(text):
         yield *match.span(1), PHONE
