@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from slack_sdk.signature import SignatureVerifier
 
-from local.twins.slack import SlackTwin
-from tests.machines.harness import Fault
+from local.twins.slack import SIGNING_SECRET, SlackTwin
+from tests.machines.harness import Fault, sample_event
 from tests.machines.triage import TRACE, TriageCloud, subscription
 from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
 
@@ -465,6 +467,77 @@ def test_split_error_becomes_several_from_then_on(cloud: TriageCloud) -> None:
         cloud.wait_for(finer)
     assert sorted(int(cloud.incident(finer)["total"]) for finer in started) == [1, 2]
     assert cloud.incident(name)["total"] == 2
+
+
+# --- who is believed
+
+
+SIGNED = {"x-slack-request-timestamp": "1795190200", "x-slack-signature": "v0=" + "0" * 64}
+
+
+@pytest.mark.parametrize("headers", [{}, SIGNED, {**SIGNED, "x-slack-request-timestamp": "now"}])
+def test_what_slack_did_not_sign_is_refused_and_changes_nothing(cloud: TriageCloud, headers: dict[str, str]) -> None:
+    name = cloud.send(TRACE)["started"][0]
+    cloud.wait_for(name)
+    event = {**action_on(name), "headers": headers}
+    assert cloud.invoke("ReceiveAction", event) == {"statusCode": 401}
+    assert cloud.incident(name)["status"] == "open"
+
+
+def test_without_a_signing_secret_nobody_is_believed(slack: SlackTwin) -> None:
+    with TriageCloud({"SlackSecretArn": slack.webhook_secret}) as cloud:
+        event = sample_event("receive_action", "triage")
+        event["headers"] = signed("guessed", event["body"])
+        assert cloud.invoke("ReceiveAction", event) == {"statusCode": 401}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [("payload=%7B%7D", 400), ("", 400), ("x=1", 400), ("payload=" + "a" * 1_100_000, 413)],
+)
+def test_nonsense_that_slack_signed_is_refused(cloud: TriageCloud, body: str, status: int) -> None:
+    event = {**sample_event("receive_action", "triage"), "body": body, "headers": signed(SIGNING_SECRET, body)}
+    assert cloud.invoke("ReceiveAction", event) == {"statusCode": status}
+
+
+def test_body_in_base64_is_read(cloud: TriageCloud) -> None:
+    name = cloud.send(TRACE)["started"][0]
+    cloud.wait_for(name)
+    event = action_on(name)
+    event["headers"] = signed(SIGNING_SECRET, event["body"])
+    event |= {"body": base64.b64encode(event["body"].encode()).decode(), "isBase64Encoded": True}
+    assert cloud.invoke("ReceiveAction", event) == {"statusCode": 200}
+    cloud.settle()
+    assert cloud.incident(name)["by"] == "kim"
+
+
+def test_action_on_an_incident_that_never_was_is_refused(cloud: TriageCloud) -> None:
+    event = action_on("0123456789abcdef-1")
+    event["headers"] = signed(SIGNING_SECRET, event["body"])
+    assert cloud.invoke("ReceiveAction", event) == {"statusCode": 400}
+
+
+def test_merged_incident_is_offered_no_more(cloud: TriageCloud, slack: SlackTwin) -> None:
+    first, second = cloud.send("ERROR door is open", "ERROR wheel is flat")["started"]
+    for name in (first, second):
+        cloud.wait_for(name)
+    merged = 0 if first.partition("-")[0] in json.dumps(slack.threads()[0]["blocks"]) else 1
+    press(cloud, slack, "incident_merge", message=merged)
+    assert submit(cloud, slack, into=second.partition("-")[0])["body"] == ""
+    press(cloud, slack, "incident_merge", message=1 - merged)
+    assert "There is no other incident" in json.dumps(slack.state["views"])
+
+
+def action_on(name: str) -> dict[str, Any]:
+    """Somebody acknowledges the incident; not signed yet."""
+    event = sample_event("receive_action", "triage")
+    return {**event, "body": event["body"].replace("1f3647916e63339c", name.partition("-")[0])}
+
+
+def signed(secret: str, body: str) -> dict[str, str]:
+    now = str(int(time.time()))
+    signature = SignatureVerifier(secret).generate_signature(timestamp=now, body=body)
+    return {"x-slack-request-timestamp": now, "x-slack-signature": signature or ""}
 
 
 def press(cloud: TriageCloud, slack: SlackTwin, action_id: str, selected: str = "", message: int = 0) -> dict[str, Any]:
