@@ -8,7 +8,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import orjson
@@ -350,8 +350,9 @@ def _named(record: Record, trace: Trace | None, text: str, platform: str | None)
     if trace:
         exceptions = trace.exceptions
         outermost = exceptions[0]
-        if record.type and not outermost.type:
-            exceptions = (Raised(record.type, record.message, outermost.frames), *exceptions[1:])
+        if not outermost.type and not (outermost.message and not record.type):
+            # A stack without a head: the record's other fields say what was raised.
+            exceptions = (replace(outermost, type=record.type, message=record.message or gist(text)), *exceptions[1:])
         main = main_of(exceptions)
         return main.type, main.message or record.message or text.strip().split("\n", 1)[0], exceptions
     if record.type:
