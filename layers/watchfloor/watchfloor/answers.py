@@ -110,8 +110,8 @@ another service have to.
 
 # Text that talks to a model, not to an operator. It costs an attacker the verdict, so false alarms are cheap.
 _TALKS_TO_MODEL = re.compile(
-    r"\b(?:ignor\w*|disregard\w*|forget|override|bypass|vergiss|olvida\w*|oubli\w*)\b.{0,40}"
-    r"\b(?:instruc\w*|rules?|prompts?|guidelines?|anweisung\w*|regeln|consignes)\b"
+    r"\b(?:ignore|ignoriere|ignora|ignorez|disregard|forget|override|bypass|vergiss|olvida|oubliez?)\b.{0,40}"
+    r"\b(?:instruc\w*|(?:the|your|all|these|previous|prior) rules|prompts?|guidelines?|anweisung\w*|regeln|consignes)\b"
     r"|\bsystem[ _-]?(?:prompt|message|instruction)s?\b"
     r"|\b(?:you are|act as|pretend to be|du bist)\b.{0,20}\b(?:ai|assistant|model|chatbot|llm|gpt|assistent)\b"
     r"|\b(?:to|for|dear|hey|attention|note|hello)\b,?.{0,12}\b(?:ai|assistant|llm|gpt|language model|chatbot)\b"
@@ -122,7 +122,7 @@ _TALKS_TO_MODEL = re.compile(
     r"|\b(?:respond|reply|answer)\s+(?:only\s+)?with\s+(?:the|exactly|only|json|\"|')"
     r"|\b(?:set|mark|make|change)\b.{0,20}\bverdict\b|\bverdict\b\W{0,3}(?:is|to|must be|=|:)?\W{0,3}\bconfirmed\b"
     r"|\bcertainty\b.{0,12}\bsure\b"
-    r"|\b(?:include|add|append|insert|put|embed)\b.{0,40}\b(?:link|url|image)\b|\b(?:click|visit|open)\b.{0,20}https?://"
+    r"|\b(?:include|add|append|insert|put|embed)\b.{0,40}\b(?:link|url|image)\b|\b(?:click|visit|browse to|log ?in at)\b.{0,20}https?://"
     r"|\b(?:cite|quote)\b.{0,20}\bline\b|\bdo not (?:mention|cite|report|reveal|tell)\b"
     r"|\b(?:reveal|print|repeat|leak|exfiltrate|disclose)\b.{0,40}\b(?:prompt|secrets?|api keys?|instructions?|evidence)\b",
     re.IGNORECASE,
