@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from watchfloor.stack_frames import cut
-from watchfloor.text_logs import MAX_TEXT, Record, details_of, explicit_of, joined, level_of, plain
+from watchfloor.text_logs import ERROR, INFO, MAX_TEXT, WARN, Record, details_of, explicit_of, joined, level_of, plain
 
 _MAX_FIELDS, _MAX_DEPTH, _MAX_NESTED = 400, 6, 8
 
@@ -57,6 +57,8 @@ _REQUEST_WORDS = """
     http.request_id http.request.id trace_id traceid trace.id correlation_id correlationid
     """
 _REQUEST = _REQUEST_WORDS.split()
+# MongoDB's own log.
+_SHORT_LEVELS: dict[Any, str] = {"F": ERROR, "E": ERROR, "W": WARN, "I": INFO}
 # Wherever these stand in a record (a task's cause, a rejection's reason), they speak of the error.
 _ANYWHERE = frozenset(["errortype", "errormessage", "stacktrace", "stack_trace"])
 _PLATFORM = ["type", "record.status", "record.errortype"]
@@ -77,14 +79,16 @@ def names_error(data: dict[str, Any]) -> bool:
     return any(key in fields for key in (*_TYPE, *_STACK, *_CAUSE))
 
 
-def structured(data: dict[str, Any]) -> Record:
+def structured(data: dict[str, Any], *, depth: int = 0) -> Record:
     """A JSON object as a record."""
     fields = _fields(data)
-    message = _text(fields, _MESSAGE)
-    nested = object_of(message) if message[:1] == "{" else None
+    # Indentation stays: an agent may wrap each line of a trace into an object of its own.
+    message = _text(fields, _MESSAGE).rstrip()
+    nested = object_of(message) if message[:1] == "{" and depth < _MAX_NESTED else None
     if nested is not None:
-        return structured({**{key: value for key, value in data.items() if value != message}, **nested})
-    kind, cause = _text(fields, _TYPE), _text(fields, _CAUSE)
+        # An object in the message of another, as log drivers wrap it: what the inner one says counts.
+        return structured({**data, **nested}, depth=depth + 1)
+    kind, cause = _text(fields, _TYPE).strip(), _text(fields, _CAUSE).strip()
     stack = next((found for key in _STACK if (found := _stack(fields.get(key)))), "")
     if kind.startswith("Function<") and kind.endswith(">"):
         # Lambda's Ruby runtime.
@@ -94,15 +98,18 @@ def structured(data: dict[str, Any]) -> Record:
     is_exception = bool(kind or stack)
     if cause == stack:
         cause = ""
+    level = next(filter(None, (level_of(fields.get(key)) for key in _LEVEL)), None) or _SHORT_LEVELS.get(
+        fields.get("s")
+    )
     return Record(
         body=body if is_exception else joined(body, cause),
-        level=next(filter(None, (level_of(fields.get(key)) for key in _LEVEL)), None) or inner.level,
+        level=level or inner.level,
         type=kind,
         message=cause if is_exception else "",
         stack=cut(stack, MAX_TEXT),
         request_id=_text(fields, _REQUEST) or inner.request_id,
         explicit=explicit_of(next((fields[key] for key in _EXPLICIT if fields.get(key)), None)),
-        has_prefix=True,
+        has_prefix=bool(level or inner.has_prefix),
         structured=True,
         details=details_of(fields) + tuple((key, fields[key]) for key in _PLATFORM if isinstance(fields.get(key), str)),
     )
@@ -141,7 +148,7 @@ def _flat(data: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, An
 
 
 def _text(fields: dict[str, Any], keys: list[str]) -> str:
-    return next((value.strip() for key in keys if isinstance(value := fields.get(key), str) and value.strip()), "")
+    return next((value for key in keys if isinstance(value := fields.get(key), str) and value.strip()), "")
 
 
 # --- stacks as lists and objects ------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ MAX_BYTES = 20_000_000
 _MAX_SHOWN_TEXT = 16_000
 # Lines of one trace come within seconds; others may stand between them, within reason.
 _MAX_GAP_SECONDS, _MAX_FOREIGN_LINES = 10.0, 200
+_MAX_LOOK = 50
 # An exception without a trace names itself at the beginning.
 _MAX_HEAD_LINES = 6
 
@@ -252,7 +253,7 @@ def _assembled(events: Iterable[LogEvent]) -> Iterator[_Open]:
         if record.level == ERROR or record.level is None or language_of_line(record.body.split("\n", 1)[0]):
             if record.request_id:
                 by_request[record.request_id] = opened
-            if not record.structured and (record.level == ERROR or _opens(record.body)):
+            if not record.type and not record.stack and (record.level == ERROR or _opens(record.body)):
                 current = opened
         last = opened
     yield from started
@@ -274,7 +275,7 @@ def _opens(body: str) -> bool:
 def _belongs(home: _Open, record: Record, event: LogEvent, adjacent: bool) -> bool:
     if event.time - home.events[-1].time > _MAX_GAP_SECONDS or home.foreign > _MAX_FOREIGN_LINES:
         return False
-    if record.structured and not record.has_prefix:
+    if record.type or record.stack:
         return False
     line = record.body.split("\n", 1)[0][:2_000]
     if language_of_line(line) or _MARKER.match(line):
@@ -288,7 +289,7 @@ def _belongs(home: _Open, record: Record, event: LogEvent, adjacent: bool) -> bo
         return True
     if header(line) and not record.has_prefix:
         # The exception's name under a Python trace, or under the log line that announces a Java one.
-        return _waits_for_type(home) or (adjacent and home.record.level == ERROR and len(home.lines) == 1)
+        return _waits_for_type(home) or (adjacent and home.record.level == ERROR and not _has_frames(home))
     if any("goroutine " in part for part in home.lines[-400:]):
         return _GO_CALL.match(line) is not None
     return adjacent and line[:1] in "})]" and language_of_line(tail) is not None
@@ -297,6 +298,12 @@ def _belongs(home: _Open, record: Record, event: LogEvent, adjacent: bool) -> bo
 def _waits_for_type(home: _Open) -> bool:
     tail = home.lines[-1].rsplit("\n", 1)[-1]
     return any(_PY_START in part for part in home.lines) and (tail[:1].isspace() or language_of_line(tail) is not None)
+
+
+def _has_frames(home: _Open) -> bool:
+    return any(
+        language_of_line(line[:2_000]) for part in home.lines[:_MAX_LOOK] for line in part.split("\n", _MAX_LOOK)
+    )
 
 
 def _ends_python(home: _Open) -> bool:

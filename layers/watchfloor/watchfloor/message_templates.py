@@ -101,7 +101,7 @@ _KEPT_PAIRS_WORDS = """
     kind state grpc_code cause desc
     """
 _KEPT_PAIRS = frozenset(_KEPT_PAIRS_WORDS.split())
-_NAME = re.compile(r"[A-Za-z_.]{1,60}")
+_NAME = re.compile(r"[A-Za-z_.]{1,60}|[A-Z]{1,6}-?\d{1,5}")
 _BASE64 = re.compile(
     r"(?<![\w+/=])(?=[A-Za-z0-9+/_\-]{0,300}\d)(?=[A-Za-z0-9+/_\-]{0,300}[A-Z])(?=[A-Za-z0-9+/_\-]{0,300}[a-z])"
     r"[A-Za-z0-9+/_\-]{20,2000}={0,2}(?![\w+/=])"

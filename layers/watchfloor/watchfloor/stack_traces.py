@@ -91,6 +91,7 @@ _FRAMES = (
     (PYTHON, traces_python.FRAME),
     (JAVA, traces_java.FRAME),
     (RUST, traces_other.RUST_AT),
+    (RUST, traces_other.RUST_PANIC),
     (NODE, traces_node.FRAME),
     (NODE, traces_node.BARE),
     (DOTNET, traces_dotnet.FRAME),

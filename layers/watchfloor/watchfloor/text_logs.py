@@ -90,7 +90,7 @@ _LEVEL_UPPER = re.compile(rf"[\[(<|]?\s?({_WORDS.upper()})\s?[\])>|]?(?:/[\w\-]{
 _LEVEL_MARKED = re.compile(
     rf"[\[(<]\s?((?i:{_WORDS}))\s?[\])>]:?(?=\s|$)|(?!panic:|fatal error:)({_WORDS.lower()}):(?=\s)"
 )
-_LEVEL_LOWER = re.compile(rf"(?:level|severity|lvl)=\"?({_WORDS})\"?(?=\s|$)", re.IGNORECASE)
+_LEVEL_LOWER = re.compile(rf"(?:level|severity|lvl|at)=\"?({_WORDS})\"?(?=\s|$)", re.IGNORECASE)
 _PY_BASIC = re.compile(r"([A-Z]{4,8}):([\w.\-]{1,100}):(?=\S)")
 _ID = re.compile(
     rf"(?:(?:RequestId|request[_ -]?id|req[_-]?id|requestId)[:=] ?)?[\[(]?(?:({_UUID})|(?:req|request[_-]?id)[-_=:]([\w\-]{{4,64}}))[\])]?:?(?=[\s:\]]|$)"
@@ -219,7 +219,7 @@ _CODE_KEYS_WORDS = """
     """
 _CODE_KEYS = _CODE_KEYS_WORDS.split()
 _CODE = re.compile(
-    r"-?[45]\d\d|-?\d{4,5}|[A-Z][A-Z]*(?:_[A-Z0-9]+)+|E[A-Z]{2,20}|[A-Z]{1,5}\d{3,5}|[A-Z][a-z]+(?:[A-Z][a-z]+)+"
+    r"-?[45]\d\d|-?\d{4,5}|[A-Z][A-Z]*(?:_[A-Z0-9]+)+|E[A-Z]{2,20}|[A-Z]{1,6}-?\d{1,6}|[A-Z][a-z]+(?:[A-Z][a-z]+)+"
 )
 
 

@@ -7,8 +7,14 @@ import re
 from watchfloor.stack_frames import CAUSE, OUTERMOST, Frame, Raised
 from watchfloor.trace_headers import named
 
+# The runtime translates "at" and "line" into the machine's language.
+_AT = r"(?:at|bei|à|en|em|in|w|v|в|konum:|위치:|場所|在|於)"
 FRAME = re.compile(
-    r"^\s{0,40}at ([^\s(][^(]{0,400}?)\(([^()]{0,500}(?:\([^()]{0,100}\)[^()]{0,200}){0,4})\)(?: in (.{1,400}):line (\d{1,9}))?$"
+    rf"^\s{{0,40}}{_AT} (?=[^\s(]*[.:])([^\s(][^(]{{0,400}}?)\(([^()]{{0,500}}(?:\([^()]{{0,100}}\)[^()]{{0,200}}){{0,4}})\)"
+    r"(?: (?:in|dans|en|em|w|v|в|位置|位於|場所|파일) (.{1,400}):\s?(?:line|Zeile|ligne|línea|riga|linha|wiersz|řádek|строка|行号|行|줄)\s?(\d{1,9}))?\.?$"
+)
+_INNER_END = re.compile(
+    r"--- (?:End of inner exception|Ende der internen|Fin de la trace de la pile d'exception interne|Fin del seguimiento de la pila de la excepción interna)"
 )
 _INNER = re.compile(r"\s{0,4}---> (?:\(Inner Exception #\d{1,3}\) )?")
 
@@ -20,11 +26,11 @@ def dotnet(lines: list[str]) -> list[Raised]:
     span: list[str] = []
     for line in lines:
         stripped = line.strip()
-        if stripped.startswith("--- End of inner exception stack trace"):
+        if _INNER_END.match(stripped):
             if len(open_heads) > 1:
                 open_heads.pop()
             continue
-        if stripped.startswith(("--- End of stack trace", "<---")):
+        if stripped.startswith(("--- ", "<---")):
             continue
         found = FRAME.match(line)
         if found:

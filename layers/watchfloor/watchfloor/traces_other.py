@@ -11,7 +11,9 @@ from watchfloor.trace_headers import named
 PHP_FRAME = re.compile(r"^\s{0,20}#\d{1,4} (?:(\[internal function\])|([^\s()][^()]{0,400})\((\d{1,9})\)): (.{1,400})$")
 _RUST_FRAME = re.compile(r"^\s{0,8}\d{1,4}:\s{1,8}(?:0x[0-9a-f]{4,16} - )?([<\w][^\s]{0,300}(?: as [^\s]{1,200})?)$")
 RUST_AT = re.compile(r"^\s{6,40}at ([^\s]{1,400}\.rs):(\d{1,9})(?::\d{1,9})?$")
-_RUST_PANIC = re.compile(r"^thread '([^']{0,100})'(?: \(\d{1,9}\))? panicked at (.{1,1500})$")
+RUST_PANIC = re.compile(r"^thread '([^']{0,100})'(?: \(\d{1,9}\))? panicked at (.{1,1500})$")
+_RUST_QUOTED = re.compile(r"^'(.{0,1400})', \S{1,300}:\d")
+_RUST_PLACE = re.compile(r"(\S{1,300}\.rs):(\d{1,9}):\d{1,9}:?$")
 ELIXIR_FRAME = re.compile(
     r"^\s{1,20}(?:\(([\w]{1,60}) [\w.\-+]{1,40}\) )?((?:lib|src|test|deps|apps)?/?[\w./\-]{1,300}\.(?:exs?|erl)):(\d{1,9}): (.{1,300})$"
 )
@@ -60,11 +62,15 @@ def _php_raised(span: list[str], calls: list[tuple[str, int | None, str]]) -> Ra
 def rust(lines: list[str]) -> list[Raised]:
     frames: list[Frame] = []
     kind, message = "panic", ""
+    panicked: Frame | None = None
     for index, line in enumerate(lines):
-        panic = _RUST_PANIC.match(line)
-        if panic:
-            quoted = re.match(r"^'(.{0,1400})', \S{1,300}:\d", panic[2])
+        panic = RUST_PANIC.match(line)
+        if panic and not panicked:
+            # Before 1.73: 'message', file:line:column. Since then: file:line:column:, and the message below.
+            quoted = _RUST_QUOTED.match(panic[2])
             message = quoted[1] if quoted else (lines[index + 1].strip() if index + 1 < len(lines) else "")
+            at = _RUST_PLACE.search(panic[2])
+            panicked = Frame(at[1], "", int(at[2])) if at else None
             continue
         found = _RUST_FRAME.match(line)
         if found:
@@ -75,6 +81,9 @@ def rust(lines: list[str]) -> list[Raised]:
             frames[-1] = replace(frames[-1], file=at[1], line=int(at[2]))
         elif not frames and not message and line.startswith("Error: "):
             kind, message = "Error", line[len("Error: ") :]
+    if not frames and panicked:
+        # Without RUST_BACKTRACE the file is all there is.
+        frames = [panicked]
     return [Raised(kind, message, tuple(reversed(frames)))] if frames else []
 
 

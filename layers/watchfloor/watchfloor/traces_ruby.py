@@ -11,6 +11,7 @@ from watchfloor.trace_headers import header, named
 FRAME = re.compile(
     r"^\s{0,40}(?:\d{1,6}: )?(?:from )?((?:[A-Za-z]:)?[^\s:'\"`]{1,400}):(\d{1,9}):in [`']([^'`]{1,200})'(?::? (.{0,1500}))?$"
 )
+_REVERSED = "Traceback (most recent call last)"
 _TAIL = re.compile(r"^(.{0,1500}) \(([A-Z][\w:]{1,200})\)$")
 _RAILS = re.compile(r"^([A-Z][\w:]{1,200}) \((.{0,1500})\):?$")
 
@@ -20,6 +21,10 @@ def ruby(lines: list[str]) -> list[Raised]:
     span: list[str] = []
     frames: list[Frame] = []
     named: tuple[str, str] | None = None
+    if any(_REVERSED in line for line in lines):
+        # Ruby 2.5 to 2.7 print to a terminal the other way round.
+        calls = [line for line in lines if FRAME.match(line)]
+        lines = [*calls[-1:], *reversed(calls[:-1])]
     for line in lines:
         found = FRAME.match(line)
         if found is None:
