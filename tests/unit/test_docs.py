@@ -19,7 +19,7 @@ from watchfloor.layout import IncidentLayout, RunLayout
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/*.md")])
 # The scripts' permissions are in their own pages.
-GROUPS = ("pipeline", "triage")
+GROUPS = ("pipeline", "triage", "scripts")
 TEMPLATES = (*(f"functions/{group}/template.yaml" for group in GROUPS), "models/template.yaml", "models/build.yaml")
 MACHINES = sorted(ROOT.glob("statemachines/*.asl.yaml"))
 CODE_FOLDERS = ("bench", "functions", "layers", "local", "models", "statemachines", "tests", "events", "docs")
@@ -246,6 +246,11 @@ def test_retained_resources_are_named_where_removal_is_explained():
     assert retained == {word for word in code_words(removal) if word in template("template.yaml")["Resources"]}
 
 
+def is_script(properties: dict[str, Any]) -> bool:
+    """An ops script is named by a parameter, and has a document of its own, which `local.scripts.check` looks at."""
+    return "${ScriptPrefix}" in str(properties.get("FunctionName"))
+
+
 def functions() -> list[tuple[str, str]]:
     return [
         (group, name)
@@ -262,7 +267,7 @@ def test_one_stem_for_one_thing(group, name):
     assert properties["Handler"] == f"{stem}.lambda_handler"
     assert (ROOT / f"functions/{group}/{stem}.py").exists()
     assert (ROOT / f"events/{group}/{stem}.json").exists()
-    assert f"`{stem}`" in text("docs/architecture.md")
+    assert f"`{stem}`" in text("docs/architecture.md") or is_script(properties)
 
 
 # --- Permissions ------------------------------------------------------------------------------------------------------
@@ -306,7 +311,7 @@ def roles() -> Iterator[tuple[str, set[tuple[str, str]]]]:
             properties = item.get("Properties", {}) if isinstance(item, dict) else {}
             if "PolicyDocument" in properties and item["Type"] == "AWS::IAM::ManagedPolicy":
                 yield logical_id, set(grants(properties["PolicyDocument"]))
-            elif "Policies" in properties:
+            elif "Policies" in properties and not is_script(properties):
                 yield logical_id, set(grants(properties["Policies"]))
 
 
@@ -345,7 +350,7 @@ def test_costs_count_the_alarms_that_are_there():
     alarms = 0
     for group in GROUPS:
         resources = template(f"functions/{group}/template.yaml")["Resources"]
-        alarms += len(resources["Fn::ForEach::Watched"][1])
+        alarms += len(resources["Fn::ForEach::Watched"][1]) + len(resources.get("Fn::ForEach::Scripts", [0, []])[1])
         alarms += sum(item["Type"] == "AWS::CloudWatch::Alarm" for name, item in resources.items() if "Fn::" not in name)
     (row,) = (row for row in rows(section(text("docs/deploying.md"), "Idle, a month")) if row[0].startswith("alarms"))
     assert row[1] == f"{alarms} alarms"
