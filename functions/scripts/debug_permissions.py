@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -87,26 +87,34 @@ def one(result: dict[str, Any], policies: list[Policy], resource: str) -> dict[s
 
 def policies_of(iam: Any, kind: str, name: str) -> Iterator[Policy]:
     """Inline and managed policies of a role, or of a user and the user's groups."""
-    if kind == "role":
-        for inline in pages(iam, "list_role_policies", "PolicyNames", RoleName=name):
-            document = iam.get_role_policy(RoleName=name, PolicyName=inline)["PolicyDocument"]
-            yield Policy(inline, "inline", document)
-        yield from managed(iam, "list_attached_role_policies", "managed", RoleName=name)
-        return
-    for inline in pages(iam, "list_user_policies", "PolicyNames", UserName=name):
+    yield from policies_of_role(iam, name) if kind == "role" else policies_of_user(iam, name)
+
+
+def policies_of_role(iam: Any, name: str) -> Iterator[Policy]:
+    for inline in listed(iam.get_paginator("list_role_policies").paginate(RoleName=name), "PolicyNames"):
+        yield Policy(inline, "inline", iam.get_role_policy(RoleName=name, PolicyName=inline)["PolicyDocument"])
+    pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
+    for attached in listed(pages, "AttachedPolicies"):
+        yield document_of(iam, attached["PolicyArn"], "managed")
+
+
+def policies_of_user(iam: Any, name: str) -> Iterator[Policy]:
+    for inline in listed(iam.get_paginator("list_user_policies").paginate(UserName=name), "PolicyNames"):
         yield Policy(inline, "inline", iam.get_user_policy(UserName=name, PolicyName=inline)["PolicyDocument"])
-    yield from managed(iam, "list_attached_user_policies", "managed", UserName=name)
-    for group in pages(iam, "list_groups_for_user", "Groups", UserName=name):
-        group_name = group["GroupName"]
-        for inline in pages(iam, "list_group_policies", "PolicyNames", GroupName=group_name):
-            document = iam.get_group_policy(GroupName=group_name, PolicyName=inline)["PolicyDocument"]
-            yield Policy(f"{group_name}/{inline}", "group", document)
-        yield from managed(iam, "list_attached_group_policies", "group", GroupName=group_name)
+    pages = iam.get_paginator("list_attached_user_policies").paginate(UserName=name)
+    for attached in listed(pages, "AttachedPolicies"):
+        yield document_of(iam, attached["PolicyArn"], "managed")
+    for group in listed(iam.get_paginator("list_groups_for_user").paginate(UserName=name), "Groups"):
+        yield from policies_of_group(iam, group["GroupName"])
 
 
-def managed(iam: Any, operation: str, source: str, **whose: str) -> Iterator[Policy]:
-    for attached in pages(iam, operation, "AttachedPolicies", **whose):
-        yield document_of(iam, attached["PolicyArn"], source)
+def policies_of_group(iam: Any, name: str) -> Iterator[Policy]:
+    for inline in listed(iam.get_paginator("list_group_policies").paginate(GroupName=name), "PolicyNames"):
+        document = iam.get_group_policy(GroupName=name, PolicyName=inline)["PolicyDocument"]
+        yield Policy(f"{name}/{inline}", "group", document)
+    pages = iam.get_paginator("list_attached_group_policies").paginate(GroupName=name)
+    for attached in listed(pages, "AttachedPolicies"):
+        yield document_of(iam, attached["PolicyArn"], "group")
 
 
 def boundary_of(iam: Any, found: dict[str, Any]) -> Iterator[Policy]:
@@ -120,8 +128,8 @@ def document_of(iam: Any, arn: str, source: str) -> Policy:
     return Policy(arn.rpartition("/")[2], source, document)
 
 
-def pages(iam: Any, operation: str, key: str, **arguments: str) -> Iterator[Any]:
-    for page in iam.get_paginator(operation).paginate(**arguments):
+def listed(pages: Iterable[dict[str, Any]], key: str) -> Iterator[Any]:
+    for page in pages:
         yield from page[key]
 
 

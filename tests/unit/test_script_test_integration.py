@@ -1,13 +1,15 @@
 """test-integration: a suite's requests in order, each with its expectations; a dry run sends none."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from tests.machines.stack import physical_id
+from tests.machines.stack import ROOT, physical_id
 from tests.unit.scripts import World, scripts
 from tests.unit.web_server import LOOPBACK, Server, web_server
+from watchfloor.suites import read_suite
 
 NAME = "test-integration"
 TOKEN = "t0p-secret-token-of-the-test"
@@ -163,3 +165,10 @@ def test_integration_broken_suite_says_where(world):
     answer = world.call(NAME, {"service_name": "users", "test_suite": "regression"})
     assert answer.status_code == 400
     assert "requests.0.expects" in answer.error["message"]
+
+
+def test_integration_suite_of_the_document_is_one():
+    text = (ROOT / "functions/scripts/test_integration.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    suite = read_suite(block.encode(), "document")
+    assert [step.name for step in suite.requests] == ["log in", "read back"]

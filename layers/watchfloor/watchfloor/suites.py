@@ -1,6 +1,6 @@
 """Suites of requests with expectations, by which a service is tested from outside.
 
-docs/scripts.md shows a suite in full. A suite is a YAML or JSON document of `config/tests/<service>/<suite>`.
+functions/scripts/test_integration.md shows one in full.
 """
 
 from __future__ import annotations
