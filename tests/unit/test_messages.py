@@ -96,6 +96,39 @@ def test_few_log_lines_with_the_error_in_the_middle():
     assert lines[0] == "  L7 line 7"
 
 
+REQUEST = "522b0924-5528-4bc5-b356-ecf83f5e0229"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (f"[ERROR]\t2026-11-20T18:54:50.493Z\t{REQUEST}\tno order", "[ERROR] no order"),
+        (f"2026-11-20T18:54:50.493Z\t{REQUEST}\tERROR\tno order", "[ERROR] no order"),
+        (f"2026-11-20T18:54:50.493Z {REQUEST} Task timed out after 3.00 seconds", "Task timed out after 3.00 seconds"),
+        ("2026-11-20T18:54:50.493Z no order", "2026-11-20T18:54:50.493Z no order"),
+        ("[ERROR] no order", "[ERROR] no order"),
+    ],
+)
+def test_what_lambda_puts_in_front_takes_no_room_on_a_phone(line, shown):
+    report = {**REPORT, "context": [{"id": "L1", "text": line, "is_error": True}]}
+    assert f"▶ L1 {shown}\n" in whole(incident_message(report))
+    assert visible(line) in incident_mail(report)[1]
+
+
+def test_of_a_trace_in_the_log_the_ends_are_shown():
+    text = "[ERROR] no order\nTraceback\n  File 1\n  File 2\nKeyError: 'country'"
+    report = {**REPORT, "context": [{"id": "L1", "text": text, "is_error": True}]}
+    assert "▶ L1 [ERROR] no order\n    … 3 lines …\nKeyError: 'country'\n" in whole(incident_message(report))
+    assert text in incident_mail(report)[1]
+
+
+def test_facts_come_before_log_lines_of_the_same_request():
+    rows = [{"kind": "request", "source": "same request", "text": f"line {n}"} for n in range(9)]
+    deployment = {"kind": "deployment", "source": "function f", "text": "deployed"}
+    said = whole(incident_message({**REPORT, "evidence": [*rows, deployment]}))
+    assert said.index("function f: deployed") < said.index("same request: line 0")
+
+
 def test_buttons_carry_the_fingerprint():
     (actions,) = (block for block in incident_message(REPORT)["blocks"] if block["type"] == "actions")
     by_id = {element["action_id"]: element for element in actions["elements"]}

@@ -53,7 +53,7 @@ def _mail_lines(incident: ReportView) -> Iterator[str]:
     yield from _part(
         "Evidence", [f"- {_flat(f'{line}: {quote}' if line else quote)}" for line, quote in incident.quotes]
     )
-    yield from _part("Log around it", [visible(line, 1_000).rstrip() for line in incident.context(21)])
+    yield from _part("Log around it", [visible(line, 5_000).rstrip() for line in incident.context(21, in_full=True)])
     yield from _part("Around the same time", [_mail_row(row) for row in incident.facts])
     yield from _part("Earlier incidents like this", [_mail_row(row) for row in incident.evidence(EARLIER)])
     yield from _part("Stack Overflow", [_mail_row(row, with_text=False) for row in incident.evidence(STACK_OVERFLOW)])

@@ -41,6 +41,7 @@ from watchfloor.report_view import (
     SIDES,
     STACK_OVERFLOW,
     ReportView,
+    without_prefix,
     words,
 )
 
@@ -358,7 +359,7 @@ def _explanation(incident: ReportView, page: Mrkdwn, detail: _Detail) -> Iterato
     if quotes:
         page.was_cut |= len(quotes) > detail.quotes
         rows = [
-            "• " + (f"*{page.line(line, 40)}* " if line else "") + page.code(quote, detail.line)
+            "• " + (f"*{page.line(line, 40)}* " if line else "") + page.code(without_prefix(quote), detail.line)
             for line, quote in quotes[: detail.quotes]
         ]
         yield from listed("Evidence", rows, page)
@@ -389,7 +390,8 @@ def _rows(evidence: Sequence[Mapping[str, Any]], page: Mrkdwn, detail: _Detail) 
     rows = []
     for row in evidence[: detail.items]:
         source = page.link(row.get("url"), row["source"]) if row.get("source") else ""
-        text = page.prose(" ".join(words(row.get("text")).split()), 300 if detail.prose > 300 else 120)
+        said = without_prefix(words(row.get("text")))
+        text = page.prose(" ".join(said.split()), 300 if detail.prose > 300 else 120)
         rows.append("• " + ": ".join(part for part in (source, text) if part))
     return rows
 

@@ -12,13 +12,14 @@ seconds), `note`, `into` (fingerprint) and `per_day` {date: count}.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from watchfloor.foreign_text import one_line
 
-STACK_OVERFLOW, EARLIER, DEPLOYMENT = "stack_overflow", "earlier_incident", "deployment"
+STACK_OVERFLOW, EARLIER, DEPLOYMENT, REQUEST = "stack_overflow", "earlier_incident", "deployment", "request"
 CAUSE_TITLES = {
     "CONFIRMED": "Cause",
     "LIKELY": "Likely cause",
@@ -27,6 +28,11 @@ CAUSE_TITLES = {
 }
 SIDES = {"application": "in the application", "infrastructure": "in the infrastructure"}
 LINKS = (("report", "Whole report"), ("logs", "Log"), ("execution", "Execution"))
+# What Lambda writes in front of each line: time, request id and level, in one order or the other.
+_LAMBDA_PREFIX = re.compile(
+    r"(?:\[(?P<python>[A-Z]{1,10})\]\s{1,4})?\d{4}-\d\d-\d\dT[\d:.]{8,18}Z\s{1,4}[0-9a-f]{8}-[0-9a-f-]{27}\s{1,4}"
+    r"(?:(?P<node>[A-Z]{1,10})\t)?"
+)
 _LANGUAGES = {"node": "Node.js", "javascript": "JavaScript", "dotnet": ".NET"}
 # Where Lambda puts a function's code.
 _TASK_ROOT = "/var/task/"
@@ -39,6 +45,21 @@ def words(value: object) -> str:
     if isinstance(value, Mapping):
         value = next((value[key] for key in ("text", "message", "title", "quote", "why") if value.get(key)), "")
     return str(value or "").strip()
+
+
+def without_prefix(line: str) -> str:
+    """A log line without the time and the request id that Lambda puts in front; its level stays."""
+    found = _LAMBDA_PREFIX.match(line)
+    if not found:
+        return line
+    level = found["python"] or found["node"]
+    return (f"[{level}] " if level else "") + line[found.end() :]
+
+
+def _ends_of(text: str) -> str:
+    """First and last line of several: a trace in between is told elsewhere."""
+    lines = text.split("\n")
+    return text if len(lines) < 4 else f"{lines[0]}\n    … {len(lines) - 2} lines …\n{lines[-1]}"
 
 
 @dataclass(frozen=True)
@@ -114,16 +135,18 @@ class ReportView:
     def spot(self) -> str:
         """Where it went wrong, in few words: the first frame, without the folders that all code of the place is in."""
         frame = self.frames[0] if self.frames else ""
-        file, space, rest = frame.removeprefix(_TASK_ROOT).partition(" ")
+        file, space, rest = frame.partition(" ")
         return (file if file[:1] != "/" else file.rpartition("/")[2]) + space + rest
 
-    def context(self, lines: int) -> list[str]:
-        """So many log lines around the error, each with its id where the answer may cite it."""
+    def context(self, lines: int, in_full: bool = False) -> list[str]:
+        """So many log entries around the error, each with its id where the answer may cite it."""
         rows = [row if isinstance(row, Mapping) else {"text": row} for row in self.data.get("context") or []]
         at = next((number for number, row in enumerate(rows) if row.get("is_error")), len(rows) // 2)
         start = max(0, min(at - lines // 2, len(rows) - lines))
         return [
-            ("▶ " if row.get("is_error") else "  ") + (f"{row['id']} " if row.get("id") else "") + words(row)
+            ("▶ " if row.get("is_error") else "  ")
+            + (f"{row['id']} " if row.get("id") else "")
+            + (words(row) if in_full else _ends_of(without_prefix(words(row))))
             for row in rows[start : start + lines]
         ]
 
@@ -133,9 +156,10 @@ class ReportView:
 
     @property
     def facts(self) -> list[Mapping[str, Any]]:
-        """Evidence of any other kind: deployments, alarms, configuration, other logs."""
+        """Evidence of any other kind: deployments, alarms, configuration; log lines after those."""
         rows = [row for row in self.data.get("evidence") or [] if isinstance(row, Mapping)]
-        return [row for row in rows if row.get("kind") not in (STACK_OVERFLOW, EARLIER)]
+        facts = [row for row in rows if row.get("kind") not in (STACK_OVERFLOW, EARLIER)]
+        return sorted(facts, key=lambda row: row.get("kind") == REQUEST)
 
     @property
     def missing(self) -> list[str]:
@@ -174,7 +198,7 @@ def _missing(row: object) -> str:
 
 
 def _frame(frame: Mapping[str, Any]) -> str:
-    where = str(frame.get("file") or frame.get("module") or "?")
+    where = str(frame.get("file") or frame.get("module") or "?").removeprefix(_TASK_ROOT)
     line = f":{frame['line']}" if frame.get("line") else ""
     function = f" in {frame['function']}" if frame.get("function") else ""
     return f"{where}{line}{function}"
