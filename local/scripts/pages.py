@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from local.scripts.catalog import FOLDER, ROOT, SECTIONS, Entry, ScriptError, entries
-from watchfloor.scripts import GROUPS
+from watchfloor.scripts import CONTROLS, GROUPS
 
 PAGE, WIKI = Path("docs/scripts.md"), Path("docs/scripts.confluence.xml")
 _TITLES = {"test": "Testing", "debug": "Debugging", "oncall": "On call"}
@@ -106,10 +106,13 @@ def permission_lines(entry: Entry) -> list[str]:
 
 def usage(entry: Entry) -> str:
     """How it is called, with the values of its sample event."""
-    function = entry.name
-    payload = json.dumps(entry.event)
+    function, event = entry.name, entry.event
+    payload = json.dumps(event)
     command = [f"watchfloor script run {entry.name}"]
-    for name, value in entry.event.items():
+    given = {name: value for name, value in event.items() if name not in CONTROLS}
+    if event.get("dry_run"):
+        command.append("--dry-run")
+    for name, value in given.get("parameters", given).items():
         if isinstance(value, dict | list):
             return _blocks(function, payload, f"watchfloor script run {entry.name} --input {entry.event_path.name}")
         text = value if isinstance(value, str) else json.dumps(value)
