@@ -23,11 +23,11 @@ from local.triage import Desk
 from local.triage_events import event_of
 from watchfloor import incidents
 from watchfloor.errors import ConflictError, InvalidInputError
+from watchfloor.fingerprints import SPLITS
 from watchfloor.incidents import Incident
 
 SUCCESS = 0
 LAST_TRIAGE = sandbox.WORK / "last-triage"
-SPLITS = ("message", "log_group", "frames")
 STATUSES = ("open", "acknowledged", "silenced", "resolved", "reopened", "merged")
 _COMMANDS = (
     *("run", "attach", "detach", "list", "show", "merge", "unmerge", "split"),

@@ -12,8 +12,16 @@ import pytest
 
 from local import sandbox
 from tests.e2e.pipeline import Pipeline
+from tests.e2e.triage import Triage
 
 CHUNK_SIZE = 400
+PARAMETERS = {
+    "ChunkSize": str(CHUNK_SIZE),
+    # Enough for all tests together; the limits have tests of their own.
+    "TriageContextWaitSeconds": "1",
+    "TriageIncidentsPerHour": "1000",
+    "LlmDailyTokens": "100000000",
+}
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +30,15 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     with ExitStack() as stack:
         # Waits between retries take a fiftieth of their time here, and here only; everything else is as deployed.
         with patch.dict(os.environ, SFN_WAIT_SCALE="0.02"):
-            fresh = sandbox.fresh({"ChunkSize": str(CHUNK_SIZE)}, logging.getLogger(__name__).info, log=log)
+            fresh = sandbox.fresh(PARAMETERS, logging.getLogger(__name__).info, log=log)
             deployment = stack.enter_context(fresh)
         yield Pipeline(deployment)
+
+
+@pytest.fixture(scope="session")
+def triage(pipeline: Pipeline) -> Triage:
+    """Error triage of the same deployment."""
+    return Triage(pipeline)
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,9 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
-
-from rich.console import Console
 
 from local import sandbox
 from local.triage import Desk
@@ -37,6 +36,7 @@ class Triage:
         self.machine = deployment.outputs["ErrorTriageArn"]
         self.action_url = sandbox.action_url(deployment)
         self.attach(GROUP)
+        self._function_names: dict[str, str] = {}
         self._mail_lock = threading.Lock()
         self._mails: list[Json] = []
         self._queue = self._subscribe(deployment.outputs["TriageTopicArn"])
@@ -149,12 +149,13 @@ class Triage:
 
     def function(self, name: str) -> str:
         """The deployed name of a function of ours."""
-        return next(
-            row["FunctionName"]
-            for page in self.functions.get_paginator("list_functions").paginate()
-            for row in page["Functions"]
-            if f"-{name}Function" in row["FunctionName"]
-        )
+        if not self._function_names:
+            cloudformation = self.deployment.client("cloudformation")
+            nested = cloudformation.describe_stack_resource(StackName=sandbox.STACK, LogicalResourceId="Triage")
+            stack = nested["StackResourceDetail"]["PhysicalResourceId"]
+            rows = cloudformation.describe_stack_resources(StackName=stack)["StackResources"]
+            self._function_names = {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in rows}
+        return self._function_names[f"{name}Function"]
 
     def invocations(self, group: str) -> int:
         """How often the function with this log group was called."""
@@ -183,6 +184,43 @@ class Triage:
             if found or time.monotonic() > end:
                 return found
             time.sleep(0.2)
+
+    def all_mails(self) -> list[Json]:
+        self.mails("", seconds=0)
+        return list(self._mails)
+
+    @contextmanager
+    def secret(self, parameter: str, value: Json) -> Iterator[None]:
+        """Another secret for a while."""
+        manager = self.deployment.client("secretsmanager")
+        (arn,) = [row["ARN"] for row in manager.list_secrets()["SecretList"] if row["Name"] == f"sandbox/{parameter}"]
+        before = manager.get_secret_value(SecretId=arn)["SecretString"]
+        try:
+            self._keep_secret(manager, arn, json.dumps(value))
+            yield
+        finally:
+            self._keep_secret(manager, arn, before)
+
+    def _keep_secret(self, manager: Any, arn: str, text: str) -> None:
+        manager.put_secret_value(SecretId=arn, SecretString=text)
+        # Functions keep a secret for a minute; those whose configuration was touched read it again.
+        for name in ("SendSlack", "RefreshMessages", "ReceiveAction"):
+            self._start_anew(self.function(name))
+
+    @contextmanager
+    def variables(self, name: str, **values: str) -> Iterator[None]:
+        """Other values for variables of a function's environment, for a while."""
+        function = self.function(name)
+        before = self.functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        self.functions.update_function_configuration(FunctionName=function, Environment={"Variables": before | values})
+        try:
+            yield
+        finally:
+            self.functions.update_function_configuration(FunctionName=function, Environment={"Variables": before})
+
+    def _start_anew(self, function: str) -> None:
+        timeout = self.functions.get_function_configuration(FunctionName=function)["Timeout"]
+        self.functions.update_function_configuration(FunctionName=function, Timeout=timeout)
 
     def _subscribe(self, topic_arn: str) -> str:
         url = self.sqs.create_queue(QueueName="triage-mail")["QueueUrl"]
@@ -223,11 +261,3 @@ def trace(error_type: str, message: str, function: str = "") -> str:
         f'  File "/var/task/shop/{function}.py", line 7, in {function}\n'
         f"    raise {error_type}(...)"
     )
-
-
-def quiet() -> Console:
-    return Console(quiet=True)
-
-
-def texts(messages: Sequence[Json]) -> str:
-    return "\n".join(json.dumps(message, ensure_ascii=False) for message in messages)
