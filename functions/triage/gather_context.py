@@ -27,6 +27,7 @@ from watchfloor.reports import (
     lacks,
     redacted_lines,
     request_facts,
+    why_of,
 )
 
 REQUEST_SECONDS, REQUEST_LINES = 900, 50
@@ -55,8 +56,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         try:
             return ask()
         except WatchfloorError as problem:
-            logger.warning("not there", extra={"what": what, "error": type(problem).__name__})
-            missing.append(lacks(what, str(problem)[:300]))
+            logger.warning("not there", extra={"what": what, "error": str(problem)})
+            missing.append(lacks(what, why_of(type(problem).__name__, str(problem))))
             return otherwise
 
     lines, place = asked("the log around it", lambda: around(error, raw["first_message"]), ([], -1))

@@ -187,6 +187,11 @@ def test_outcomes_say_what_is_missing():
             '{"errorType": "KeyError", "errorMessage": "\'password=x\'"}',
             "it failed (KeyError); its log group says why",
         ),
+        (
+            "AccessDeniedError",
+            '{"errorType": "AccessDeniedError", "errorMessage": "User arn:aws:sts::123456789012:x is not authorized"}',
+            "a permission is missing; its log group says which",
+        ),
         ("InvalidInputError", '{"errorType": "InvalidInputError", "errorMessage": "renew\\nit"}', "renew it"),
     ],
 )

@@ -25,7 +25,7 @@ LAMBDA_LOGS = "/aws/lambda/"
 # A deployment as long before an error may have to do with it.
 RECENT_SECONDS = 86_400
 # Errors whose words are our own; those of others could hold anything.
-_OURS = {"InvalidInputError", "TransientError", "AccessDeniedError", "NotFoundError", "ModelError", "ConflictError"}
+_OURS = {"InvalidInputError", "TransientError", "UnknownOutcomeError", "NotFoundError", "ModelError", "ConflictError"}
 _WHY_CHARACTERS = 300
 _QUERY_CHARACTERS = 120
 _SUBJECT_CHARACTERS = 99
@@ -214,6 +214,9 @@ def why_of(error: str, cause: str) -> str:
     """Why something failed, in words that may be shown."""
     error, cause = root_failure(error, cause)
     name = error.rpartition(".")[2]
+    if name == "AccessDeniedError":
+        # AWS's own words name roles and accounts.
+        return "a permission is missing; its log group says which"
     if name in _OURS:
         return " ".join(cause.split())[:_WHY_CHARACTERS]
     if name in ("Timedout", "Timeout") or "Task timed out" in cause:
