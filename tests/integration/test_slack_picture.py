@@ -32,6 +32,9 @@ FULLEST = {
 MESSAGES = {
     "usual": incident_message(REPORT),
     "fullest": incident_message(FULLEST),
+    "many steps": incident_message(
+        {**FULLEST, "answer": {**FULLEST["answer"], "next_steps": [LONG[:48]] * 8}}
+    ),
     "no answer": incident_message({**REPORT, "verdict": "NO_ANSWER", "answer": {}}),
     "unbroken": incident_message(with_text("x" * 5_000)),
     "unbroken links": incident_message({**REPORT, "title": UNBROKEN, "evidence": [
@@ -55,7 +58,10 @@ def test_nothing_scrolls_sideways(name, tmp_path):
 
 # The second is what Debian shows without more fonts, and wider than what Slack has.
 @pytest.mark.parametrize("font", ["Lato", "DejaVu Sans"])
-@pytest.mark.parametrize(("name", "cause"), [("usual", "Cause"), ("fullest", "Cause"), ("no answer", "Cause unknown")])
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("usual", "Cause"), ("fullest", "Cause"), ("many steps", "Cause"), ("no answer", "Cause unknown")],
+)
 def test_cause_and_next_step_are_on_the_first_screen(name, cause, font, tmp_path):
     seen = look(message_page(MESSAGES[name]).replace("font:15px/1.4 Lato", f'font:15px/1.4 "{font}"'), tmp_path)
     assert seen.bottom_of(cause) <= PHONE[1]

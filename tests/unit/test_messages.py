@@ -223,6 +223,20 @@ def test_long_texts_are_cut_with_a_link_to_the_report():
     )
 
 
+def test_steps_that_do_not_fit_at_the_top_stand_further_down():
+    steps = ["Roll back.", "x" * 200, "Look at the queue.", "Call its owner. " * 20, "Tell.", "y" * 200, "End."]
+    message = incident_message({**REPORT, "answer": {**REPORT["answer"], "next_steps": steps}})
+    top = next(text for text in texts(message) if text.startswith("*Next steps*"))
+    more = next(text for text in texts(message) if text.startswith("*More on the next steps*"))
+    assert [line[:2] for line in top.split("\n")[1:]] == ["1.", "2.", "3.", "4.", "5."]
+    assert [line[:2] for line in more.split("\n")[1:]] == ["2.", "4.", "6.", "7."]
+    assert "x" * 200 in more
+    few = incident_message(
+        {**REPORT, "answer": {**REPORT["answer"], "next_steps": ["One.", "Two.", "Three.", "Four."]}}
+    )
+    assert "4. Four." in whole(few) and "More on" not in whole(few)
+
+
 def test_short_report_is_not_called_shortened():
     assert "Shortened" not in whole(incident_message({**REPORT, "context": REPORT["context"][:5]}))
 

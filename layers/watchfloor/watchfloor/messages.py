@@ -41,6 +41,7 @@ from watchfloor.report_view import (
     SIDES,
     STACK_OVERFLOW,
     ReportView,
+    ends_of,
     without_prefix,
     words,
 )
@@ -76,7 +77,9 @@ class _Detail:
 _MAX_APPROVAL_CHARACTERS = 9_500
 
 # Cause and next steps have to be on a phone's first screen; what is longer stands in full further down.
-_TOP_CAUSE, _TOP_STEPS, _TOP_STEP, _TOP_NOTE = 300, 3, 130, 100
+_TOP_CAUSE, _TOP_STEPS, _TOP_STEP, _TOP_NOTE = 300, 480, 130, 100
+
+_MAX_STEPS = 8
 
 # The next smaller one where a message would be too long.
 _DETAILS = (
@@ -280,8 +283,15 @@ def _cause(incident: ReportView, page: Mrkdwn) -> str:
 def _steps(incident: ReportView, page: Mrkdwn) -> str:
     steps = incident.steps
     if steps:
-        page.was_cut |= len(steps) > _TOP_STEPS
-        shown = [f"{number}. {page.prose(step, _TOP_STEP)}" for number, step in enumerate(steps[:_TOP_STEPS], 1)]
+        room, shown = _TOP_STEPS, []
+        for number, step in enumerate(steps[:_MAX_STEPS], 1):
+            text = page.prose(step, _TOP_STEP)
+            # Each ends with a line that is not full.
+            room -= length(text) + 30
+            if room < 0:
+                page.was_cut = True
+                break
+            shown.append(f"{number}. {text}")
         return f"*Next step{'' if len(steps) == 1 else 's'}*\n" + "\n".join(shown)
     if earlier := _first_text(incident.evidence(EARLIER)):
         return f"*Next step*\nSee whether it helps again: {page.prose(earlier, _TOP_STEP)}"
@@ -297,13 +307,16 @@ def _first_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _in_full(incident: ReportView, page: Mrkdwn, detail: _Detail) -> Iterator[Json]:
-    """Cause and steps, as long as they are."""
+    """What of cause and steps did not fit at the top."""
     if length(incident.cause) > _TOP_CAUSE:
         yield section(f"*The cause in full*\n{page.prose(incident.cause, detail.prose)}")
-    steps = incident.steps
-    if len(steps) > _TOP_STEPS or any(length(step) > _TOP_STEP for step in steps):
-        rows = [f"{number}. {page.prose(step, detail.prose // 3)}" for number, step in enumerate(steps[:8], 1)]
-        yield from listed("The next steps in full", rows, page)
+    at_the_top = _steps(incident, Mrkdwn())
+    rows = [
+        f"{number}. {page.prose(step, detail.prose // 3)}"
+        for number, step in enumerate(incident.steps[:_MAX_STEPS], 1)
+        if length(step) > _TOP_STEP or f"\n{number}. " not in at_the_top
+    ]
+    yield from listed("More on the next steps", rows, page)
 
 
 def _seen(incident: ReportView, page: Mrkdwn) -> str:
@@ -390,7 +403,7 @@ def _rows(evidence: Sequence[Mapping[str, Any]], page: Mrkdwn, detail: _Detail) 
     rows = []
     for row in evidence[: detail.items]:
         source = page.link(row.get("url"), row["source"]) if row.get("source") else ""
-        said = without_prefix(words(row.get("text")))
+        said = ends_of(without_prefix(words(row.get("text"))))
         text = page.prose(" ".join(said.split()), 300 if detail.prose > 300 else 120)
         rows.append("• " + ": ".join(part for part in (source, text) if part))
     return rows

@@ -56,7 +56,7 @@ def without_prefix(line: str) -> str:
     return (f"[{level}] " if level else "") + line[found.end() :]
 
 
-def _ends_of(text: str) -> str:
+def ends_of(text: str) -> str:
     """First and last line of several: a trace in between is told elsewhere."""
     lines = text.split("\n")
     return text if len(lines) < 4 else f"{lines[0]}\n    … {len(lines) - 2} lines …\n{lines[-1]}"
@@ -146,7 +146,7 @@ class ReportView:
         return [
             ("▶ " if row.get("is_error") else "  ")
             + (f"{row['id']} " if row.get("id") else "")
-            + (words(row) if in_full else _ends_of(without_prefix(words(row))))
+            + (words(row) if in_full else ends_of(without_prefix(words(row))))
             for row in rows[start : start + lines]
         ]
 
