@@ -351,7 +351,9 @@ def test_costs_count_the_alarms_that_are_there():
     for group in GROUPS:
         resources = template(f"functions/{group}/template.yaml")["Resources"]
         alarms += len(resources["Fn::ForEach::Watched"][1]) + len(resources.get("Fn::ForEach::Scripts", [0, []])[1])
-        alarms += sum(item["Type"] == "AWS::CloudWatch::Alarm" for name, item in resources.items() if "Fn::" not in name)
+        alarms += sum(
+            item["Type"] == "AWS::CloudWatch::Alarm" for name, item in resources.items() if "Fn::" not in name
+        )
     (row,) = (row for row in rows(section(text("docs/deploying.md"), "Idle, a month")) if row[0].startswith("alarms"))
     assert row[1] == f"{alarms} alarms"
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ def _plain(parameters: BaseModel) -> dict[str, Any]:
     return {**shown, **secrets}
 
 
-def _variables(parameters: BaseModel) -> Mapping[str, str]:
+def _variables(parameters: BaseModel) -> dict[str, str]:
     found = {}
     for name, value in parameters.model_dump(mode="json").items():
         if isinstance(getattr(parameters, name), SecretStr) or value is None:
