@@ -28,6 +28,7 @@ from watchfloor.block_kit import (
     section,
     size_of,
     times,
+    utc,
     view,
 )
 from watchfloor.foreign_text import Mrkdwn, one_line, safe_url, shortened
@@ -324,7 +325,7 @@ def _seen(incident: ReportView, page: Mrkdwn) -> str:
     parts = [f"*Seen {times(incident.count)}*"]
     if first:
         parts.append(f"first {date(first)}")
-    if last and incident.count > 1:
+    if last and incident.count > 1 and utc(last) != utc(first):
         parts.append(f"last {date(last)}")
     days = incident.data.get("per_day") or {}
     if len(days) > 1:
