@@ -157,8 +157,8 @@ def test_secrets_reach_neither_model_nor_search_nor_mail_nor_report(
     # The same placeholder for the same value, all over the report.
     assert json.dumps(report).count("[EMAIL_1]") >= 3
     fingerprint = name.partition("-")[0]
-    assert cloud.read(f"triage/{fingerprint}/1/redacted.json")["[EMAIL_1]"] == MAIL
-    assert TOKEN in json.dumps(cloud.read(f"triage/{fingerprint}/1/raw.json"))
+    assert cloud.read(f"unredacted/{fingerprint}/1/redacted.json")["[EMAIL_1]"] == MAIL
+    assert TOKEN in json.dumps(cloud.read(f"unredacted/{fingerprint}/1/raw.json"))
 
 
 def test_model_and_messages_may_not_read_what_is_not_redacted() -> None:
@@ -173,9 +173,9 @@ def test_model_and_messages_may_not_read_what_is_not_redacted() -> None:
             for statement in policy.get("Statement", [])
             if "s3:GetObject" in statement["Action"]
             for resource in json.dumps(statement["Resource"]).split('"')
-            if "triage/" in resource
+            if "triage/" in resource or "unredacted/" in resource
         ]
-        may = [key for key in read if key.endswith(("raw.json", "redacted.json", "/*"))]
+        may = [key for key in read if "unredacted/" in key or key.endswith("/*")]
         assert not may or name == "GatherContextFunction", name
 
 

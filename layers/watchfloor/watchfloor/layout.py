@@ -131,15 +131,15 @@ class IncidentLayout:
     def _key(self, name: str) -> str:
         return f"triage/{self.fingerprint}/{self.generation}/{name}.json"
 
-    # what stays inside the account
+    # what stays inside the account, and not for ever
 
     @property
     def raw(self) -> str:
-        return self._key("raw")
+        return f"unredacted/{self.fingerprint}/{self.generation}/raw.json"
 
     @property
     def redacted(self) -> str:
-        return self._key("redacted")
+        return f"unredacted/{self.fingerprint}/{self.generation}/redacted.json"
 
     # what holds no secrets any more
 
