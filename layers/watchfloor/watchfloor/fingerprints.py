@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from watchfloor.log_events import ErrorEvent
 from watchfloor.message_templates import kinds, symbols, template
-from watchfloor.stack_frames import CONTEXT, DOTNET, GO, JAVA, MEMBER, NODE, PYTHON, RUBY, Frame, Raised
+from watchfloor.stack_frames import CONTEXT, DOTNET, GO, JAVA, MEMBER, NODE, PYTHON, RUBY, Frame, Raised, cut
 from watchfloor.stack_traces import main_of
 
 EXPLICIT, FRAMES, TYPE, MESSAGE = "explicit", "frames", "type", "message"
@@ -109,7 +109,7 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
     if places:
         told = _told_apart(main)
         basis = [name, *places, *told, *contexts]
-        reason = f"{main.type or 'An error'} raised in {' called by '.join(_shown(error, main))}."
+        reason = f"The same exception at the same place in your own code: {main.type or 'an error'} in {_shown(error, main)}."
         if told:
             reason += f" Also told apart by: {', '.join(told)}."
         return FRAMES, basis, reason
@@ -118,9 +118,11 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
     if name:
         said = template(error.log_message) if error.log_message else ""
         basis = [name, words, *codes, *contexts, *([said] if said and said != words else [])]
-        reason = f"No frame of your own code in it, so its type {main.type} and what stays the same of its message: “{words}”."
+        reason = (
+            f"No frame of your own code, so the same type and message apart from its values: {main.type} “{words}”."
+        )
         return TYPE, basis, _with_codes(reason, codes)
-    reason = f"Neither trace nor exception type, so what stays the same of its message: “{words}”."
+    reason = f"Neither a trace nor an exception type, so the same message apart from its values: “{words}”."
     return MESSAGE, [words, *codes], _with_codes(reason, codes)
 
 
@@ -180,17 +182,19 @@ def _places(error: ErrorEvent, main: Raised) -> list[str]:
     return names
 
 
-def _shown(error: ErrorEvent, main: Raised) -> list[str]:
+def _shown(error: ErrorEvent, main: Raised) -> str:
     shown: list[str] = []
     for frame in reversed(main.frames):
-        if frame.in_app:
-            owner = f"{frame.module}." if frame.module and error.language in (JAVA, DOTNET, GO) else ""
-            text = f"{owner}{frame.function}" + (f" ({frame.file})" if frame.file else "")
-            if text not in shown:
-                shown.append(text)
+        if not frame.in_app or not place(error.language, frame):
+            continue
+        owner = f"{frame.module}." if frame.module and error.language in (JAVA, DOTNET, GO) else ""
+        text = f"{owner}{frame.function}" + (f" ({frame.file})" if frame.file else "")
+        if text not in shown:
+            shown.append(text)
         if len(shown) == _PLACE_FRAMES:
             break
-    return shown
+    innermost = next(frame for frame in reversed(main.frames) if frame.in_app)
+    return ", called by ".join(shown) + (f", at “{cut(innermost.source, 200)}”" if innermost.source else "")
 
 
 # --- where a frame is, whatever was deployed when and where ----------------------------------------------------------
@@ -256,14 +260,21 @@ def place(language: str | None, frame: Frame) -> str:
 _LONG_NUMBER = re.compile(r"_{1,3}-?\d{3,20}|\d{3,20}")
 
 
+_HOME = re.compile(
+    r"^(?:file://)?(?:/home/[^/]{1,60}|/Users/[^/]{1,60}|/root|[A-Za-z]:[\\/]Users[\\/][^\\/]{1,60})[\\/]"
+)
+
+
 def _file(path: str) -> str:
-    parts = [part for part in re.split(r"[/\\]", path.split("?", 1)[0]) if part]
+    parts = [part for part in re.split(r"[/\\]", _HOME.sub("", path.split("?", 1)[0])) if part]
     if not parts:
         return ""
+    in_home = _HOME.match(path) is not None
     name = _HASHED.sub("", _EXTENSION.sub("", parts[-1])) or parts[-1]
     if _CHUNK.match(name):
         name = "chunk"
-    if name in _COMMON_FILES and len(parts) > 1:
+    # In a home folder the first folder is the checkout, called as somebody liked.
+    if name in _COMMON_FILES and len(parts) > (2 if in_home else 1):
         folder = parts[-2].lower()
         if folder not in _ROOT_FOLDERS and not re.fullmatch(r"[\d.\-_v]{1,40}|[0-9a-f]{7,64}", folder):
             return f"{folder}/{name}"

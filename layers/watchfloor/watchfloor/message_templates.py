@@ -49,7 +49,9 @@ _SYMBOLS = [
 # Codes that somebody looks up: kept with their digits.
 _CODES = re.compile(
     r"\b(?:ORA-\d{5}|SQLSTATE\[?\s?[:=]?\s?[0-9A-Z]{5}|SQLSTATE\[\w{5}\]|SP2-\d{4}|DB2-\d{4}|E1[10]\d{3}\b|errno[ =:]\s?-?\d{1,4}|Errno -?\d{1,4}|"
-    r"(?:exit(?:ed)?(?: with)?(?: code| status)?|status code|status|HTTP(?:/\d(?:\.\d)?)?|response code|error code|returned|code)[ =:]{1,2}\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
+    r"exit(?:ed)?(?: with)?(?: code| status)?[ =:]{1,2}\d{1,3}(?=[\s,;:.)\]\"']|$)|"
+    r"(?:status code|response code|status|HTTP(?:/\d(?:\.\d)?)?|returned|responded(?: with)?|http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
+    r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"
     r"0x8[0-9A-Fa-f]{7}|(?:ERROR|Error) \d{4} \([0-9A-Z]{5}\)|(?:CS|TS|PLS-|PG|MY)\d{4,5})|(?<!\w)\(\d{4}, "
 )
@@ -283,7 +285,7 @@ def _kept(text: str, kept: list[str]) -> str:
         return f"{_KEEP_OPEN}{_name(len(kept) - 1)}{_KEEP_CLOSE}"
 
     def symbol(match: re.Match[str]) -> str:
-        if _KEEP_OPEN in match[0] or len(kept) >= _MAX_KEPT:
+        if _KEEP_OPEN in match[0] or len(kept) >= _MAX_KEPT or _UNNAMED.search(match[2]):
             return match[0]
         return f"{match[1].rstrip(_QUOTES)} {keep(match[2])} {match[3].lstrip(_QUOTES)}"
 
@@ -294,6 +296,8 @@ def _kept(text: str, kept: list[str]) -> str:
 
 _QUOTES = "'\"`\\"
 _MAX_KEPT = 100
+# The compiler's number for a variable changes with the build.
+_UNNAMED = re.compile(r"<local\d|\[\d")
 
 
 def _quoted(match: re.Match[str]) -> str:

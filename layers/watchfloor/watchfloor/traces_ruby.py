@@ -30,7 +30,7 @@ def ruby(lines: list[str]) -> list[Raised]:
         if found is None:
             if frames and line.strip():
                 if line.startswith(("Caused by:", "caused by:")) or _RAILS.match(line):
-                    exceptions.append(Raised(*(named or _named(span)), tuple(reversed(frames))))
+                    exceptions.append(Raised(*(named or _named(span)), _calls(frames)))
                     frames, named, span = [], None, [re.sub(r"^[Cc]aused by: ?", "", line)]
                 continue
             if line.strip():
@@ -40,14 +40,26 @@ def ruby(lines: list[str]) -> list[Raised]:
         tail = found[4]
         if tail and "from " not in line[:12]:
             if frames:
-                exceptions.append(Raised(*(named or _named(span)), tuple(reversed(frames))))
+                exceptions.append(Raised(*(named or _named(span)), _calls(frames)))
                 frames, span = [], []
             typed = _TAIL.match(tail)
             named = (typed[2], typed[1]) if typed else (header(tail) or ("", tail))
         frames.append(frame)
     if frames:
-        exceptions.append(Raised(*(named or _named(span)), tuple(reversed(frames))))
+        exceptions.append(Raised(*(named or _named(span)), _calls(frames)))
     return [replace(raised, relation=CAUSE if index else OUTERMOST) for index, raised in enumerate(exceptions)]
+
+
+def _calls(printed: list[Frame]) -> tuple[Frame, ...]:
+    """Frames outermost first, without methods written in C: Ruby prints those with their caller's file and line."""
+    kept = [
+        frame
+        for frame, caller in zip(printed, [*printed[1:], None], strict=True)
+        if caller is None
+        or (frame.file, frame.line) != (caller.file, caller.line)
+        or frame.function.startswith("block ")
+    ]
+    return tuple(reversed(kept))
 
 
 def _named(span: list[str]) -> tuple[str, str]:
