@@ -246,7 +246,11 @@ def test_report_that_cannot_be_written_is_told_to_those_who_get_alarms(cloud: Tr
 
 
 def test_aborted_execution_is_told_once(cloud: TriageCloud) -> None:
-    cloud.stand_ins["GatherContext"] = lambda event: time.sleep(0.5) or {}
+    def slowly(event: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.5)
+        return {}
+
+    cloud.stand_ins["GatherContext"] = slowly
     (name,) = cloud.send(TRACE)["started"]
     cloud.stop(cloud.run_of(name).arn)
     cloud.wait_for(name)

@@ -108,7 +108,7 @@ def test_new_generation_keeps_how_the_last_one_ended(stored):
 
 def test_change_is_made_on_what_others_made_meanwhile(stored):
     count(stored, "one", arrival("a"))
-    seen = []
+    seen: list[str] = []
 
     def slowly(row: Incident) -> Incident:
         if not seen:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -211,7 +212,7 @@ def test_limits_that_were_reached_are_told():
 
 def build(**more):
     case = {"error": error().to_dict(), "grouped_by": {"rule": "type", "reason": "by its type", "basis": []}}
-    values = {"context": None, "evidence": [], "answer": None, "missing": [], "limits": [], "links": {}}
+    values: dict[str, Any] = {"context": None, "evidence": [], "answer": None, "missing": [], "limits": [], "links": {}}
     incident = Incident("ab", generation=2, title="ValueError: no", count=7, since=NOON, last_seen=NOON + 5)
     return reports.build(incident, generation=2, case=case, **{**values, **more})
 
