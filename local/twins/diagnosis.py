@@ -14,7 +14,8 @@ _EVIDENCE = re.compile(r"<evidence (\w+)>\n(.*?)\n</evidence \1>", re.DOTALL)
 _LINE = re.compile(r"(?P<id>[\w.-]+) (?P<kind>\w+) \| (?P<text>.*?)(?: \| (?P<url>https?://\S+))?")
 _QUOTE_CHARACTERS = 160
 _DEPLOYED = re.compile(
-    r"\b(?:deploy(?:ed|ment)?|new version|updated (?:code|configuration)|released|last (?:changed|modified))\b", re.IGNORECASE
+    r"\b(?:deploy(?:ed|ment)?|new version|updated (?:code|configuration)|released|last (?:changed|modified))\b",
+    re.IGNORECASE,
 )
 _OWN_CODE = re.compile(r"^(?P<place>\S+) in (?P<function>\S+) \(own code\)")
 
@@ -33,7 +34,7 @@ class Shown:
 class Rule:
     """How an error is recognised, what else would show its cause, and what is said about it.
 
-    In `cause` and `steps`, `{0}` is what the first group of `sign` that matched holds.
+    In `cause`, `{0}` is what a group of `sign` holds, or what it matched.
     """
 
     sign: str
@@ -45,10 +46,10 @@ class Rule:
 
 RULES = (
     Rule(
-        r"Task timed out after ([\d.]+) seconds|Sandbox\.Timedout",
+        r"(Task timed out after [\d.]+ seconds)|Sandbox\.Timedout",
         r"\btimeout\b|\bDuration: |\b(?:waiting|retry\w*|slow|connecting|sleeping)\b",
         "infrastructure",
-        "The function was stopped at its timeout: the task timed out after {0} seconds, before its work was done.",
+        "The function was stopped at its timeout, before its work was done ({0}).",
         (
             "See in the trace which call takes the time, and give it a timeout below that of the function.",
             "If the work really takes that long, raise the function's Timeout.",
@@ -58,7 +59,7 @@ RULES = (
         r"JavaScript heap out of memory|OutOfMemoryError(?:: [\w ]+)?|MemoryError|Cannot allocate memory|signal: killed|Runtime\.ExitError",
         r"\bmemory\b|Max Memory Used",
         "infrastructure",
-        "The process ran out of memory and was killed.",
+        "The process ran out of memory and was killed ({0}).",
         (
             "Raise the function's MemorySize, or read the data in pieces rather than at once.",
             "Compare Max Memory Used in the REPORT lines before and after the last deployment.",
@@ -75,7 +76,7 @@ RULES = (
         ),
     ),
     Rule(
-        r"not authorized to perform:? ([\w:*]+)|(AccessDenied\w*)|UnauthorizedOperation|\b403\b.*[Ff]orbidden|[Pp]ermission denied",
+        r"not authorized to perform:? ([\w:*]+)|AccessDenied\w*|UnauthorizedOperation|\b403\b.*[Ff]orbidden|[Pp]ermission denied",
         r"\b(?:role|policy|arn:aws|denied|permission|principal|credential)\b",
         "infrastructure",
         "A permission is missing: the role is not allowed to do this ({0}).",
@@ -88,7 +89,7 @@ RULES = (
         r"too many connections|remaining connection slots|QueuePool limit|[Pp]ool (?:is )?exhausted|Connection is not available, request timed out",
         r"\b(?:pool|connections?|max_connections|concurren\w*)\b",
         "infrastructure",
-        "All connections to the database are taken, so that no further connection could be had.",
+        "All connections to the database are taken, so that no further one could be had ({0}).",
         (
             "Look for connections that are not given back, and for more instances than the pool is made for.",
             "Put a proxy or pooler in front of the database, or raise its limit of connections.",
@@ -99,7 +100,7 @@ RULES = (
         r"|[Nn]ame or service not known|no such host|could not connect",
         r"\b(?:connect\w*|host|port|unreachable|restart\w*|unhealthy|down|failover|dns)\b",
         "infrastructure",
-        "The service behind it could not be reached: its address does not resolve, or nothing accepts the connection there.",
+        "The service behind it could not be reached: its address does not resolve, or nothing accepts connections there ({0}).",
         (
             "See whether that service runs and listens, and whether its address and port are the configured ones.",
             "Check security groups, subnets and DNS on the way.",
@@ -109,7 +110,7 @@ RULES = (
         r"ReadTimeout\w*|SocketTimeoutException|ETIMEDOUT|deadline exceeded|TimeoutError|TaskCanceledException|[Tt]imed? ?out",
         r"\b(?:timeout|slow|latency|waiting|duration|retry\w*|took)\b",
         "infrastructure",
-        "A call to another service timed out: it did not answer in the time that the caller gave it.",
+        "A call to another service timed out: it did not answer in the time that the caller gave it ({0}).",
         (
             "Look at that service's latency and errors at this time.",
             "Retry with backoff if the call may be repeated, and set the timeout on purpose.",
@@ -119,21 +120,21 @@ RULES = (
         r"No space left on device|ENOSPC|disk (?:is )?full",
         r"\b(?:disk|space|storage|/tmp|ephemeral)\b",
         "infrastructure",
-        "The disk is full: no space was left to write to.",
+        "The disk is full: there was no space left to write to ({0}).",
         ("Remove temporary files after use, or raise the ephemeral storage.",),
     ),
     Rule(
         r"certificate has expired|CERTIFICATE_VERIFY_FAILED|SSLHandshakeException|x509: [\w ]+|unable to verify the first certificate",
         r"\b(?:certificate|tls|ssl|expire\w*)\b",
         "infrastructure",
-        "The TLS handshake failed because the certificate of the other side is not valid.",
+        "The TLS handshake failed because the certificate of the other side is not valid ({0}).",
         ("Renew the certificate, or put its issuer into the trust store of the caller.",),
     ),
     Rule(
         r"[Dd]eadlock|Lock wait timeout|could not serialize access",
         r"\b(?:lock\w*|transaction|concurren\w*)\b",
         "application",
-        "Two transactions locked each other out (deadlock), and the database ended this one.",
+        "Two transactions locked each other out, and the database ended this one ({0}).",
         ("Repeat the transaction, and let all of them take their locks in the same order.",),
     ),
     Rule(
@@ -150,7 +151,7 @@ RULES = (
         r"|NoClassDefFoundError|cannot load such file -- (\S+)|Could not load file or assembly '([\w.]+)",
         r"\b(?:deploy\w*|layer|package|import|version|build)\b",
         "application",
-        "The package that was deployed does not hold the module {0}, so the code could not be loaded.",
+        "The package that was deployed does not hold a module that the code needs ({0}).",
         (
             "Add it to the dependencies, and see that the build puts it where the runtime looks.",
             "Compare the package with the one before the last deployment.",
@@ -160,7 +161,7 @@ RULES = (
         r"KeyError: '([A-Z][A-Z0-9_]{2,})'|[Mm]issing (?:required )?environment variable:? ['\"]?(\w+)|(\w+) is not set\b",
         r"\b(?:environment|configur\w*|variable|settings?|deploy\w*)\b",
         "infrastructure",
-        "The setting {0} is missing from the environment, and the code needs it.",
+        "A setting that the code needs is missing from the environment ({0}).",
         ("Set it in the template, and read settings at start, so that a deployment without them fails at once.",),
     ),
     Rule(
@@ -168,7 +169,7 @@ RULES = (
         r"|[Cc]annot read propert\w+ (?:'\w+' )?of (?:undefined|null)(?: \(reading '(\w+)'\))?|on null\b|because \"[^\"]+\" is null",
         r"\b(?:null|none|nil|undefined|missing|without|empty|not found|no such)\b",
         "application",
-        "The code uses a value that is not there: it is null where it expects an object {0}.",
+        "The code uses a value that is not there: nothing stands where it expects an object ({0}).",
         (
             "See where the value comes from, and decide there what its absence means.",
             "Add a test with an input that lacks it.",
@@ -178,7 +179,7 @@ RULES = (
         r"KeyError: ['\"]?([\w.-]+)|KeyNotFoundException|key not found: :?(\w+)|Undefined (?:array key|index):? \"?(\w+)|NoSuchElementException",
         r"\b(?:without|missing|no field|payload|event|schema|version|field)\b",
         "application",
-        "The input lacks the field {0}, and the code takes it for granted.",
+        "The input lacks a field that the code takes for granted ({0}).",
         (
             "Check the input where it arrives, and refuse or complete it there.",
             "See whether its sender changed the format.",
@@ -188,7 +189,7 @@ RULES = (
         r"IndexError|IndexOutOfBoundsException|ArrayIndexOutOfBoundsException|IndexOutOfRangeException|index out of range(?: \[(\d+)\])?|[Uu]ndefined offset",
         r"\b(?:empty|0 (?:rows|items|results)|no (?:rows|items|results)|length|size|count)\b",
         "application",
-        "The code asks for an element that the list does not have: the index is out of its range {0}.",
+        "The code asks for an element that the list does not have ({0}).",
         ("Handle the list that is empty or shorter than expected.",),
     ),
     Rule(
@@ -196,7 +197,7 @@ RULES = (
         r"|Unexpected end of JSON|cannot unmarshal",
         r"\b(?:json|body|content-type|html|payload|empty|truncated|parse\w*)\b",
         "application",
-        "What was to be parsed as JSON is none: the text is empty, cut off, or something else such as a page of HTML.",
+        "What was to be parsed as JSON is none: the text is empty, cut off, or something else such as a page of HTML ({0}).",
         ("Log status and content type of the answer before parsing, and refuse what is not JSON.",),
     ),
     Rule(
@@ -204,35 +205,35 @@ RULES = (
         r"|(?:relation|table) \"?(\w+)\"? (?:does not|doesn't) exist|[Nn]o such file or directory",
         r"\b(?:delete\w*|rename\w*|migrat\w*|created?|bucket|path|table|name)\b",
         "infrastructure",
-        "What the code asks for does not exist: {0}.",
+        "What the code asks for does not exist ({0}).",
         ("Check its name and region, and whether it was deleted, renamed, or is yet to be created (migration).",),
     ),
     Rule(
         r"RecursionError|StackOverflowError|Maximum call stack size exceeded|stack level too deep|goroutine stack exceeds",
         r"\b(?:recurs\w*|depth|nested|cycle|circular)\b",
         "application",
-        "A function calls itself without end, until the stack was full.",
+        "A function calls itself without end, until the stack is full ({0}).",
         ("Look for a cycle in the data, and bound the depth.",),
     ),
     Rule(
         r"ZeroDivisionError|DivideByZeroException|divide by zero|/ by zero|[Dd]ivision by zero",
         r"\b(?:zero|0 (?:items|rows|requests)|empty|count|total)\b",
         "application",
-        "The code divides by zero.",
+        "The code divides by zero ({0}).",
         ("Decide what the result is when there is nothing to divide by.",),
     ),
     Rule(
         r"ClassCastException|InvalidCastException|interface conversion|TypeError: (.{1,80})|is not a function|ArgumentError|wrong number of arguments",
         r"\b(?:type|str|string|int|float|list|dict|object|version)\b",
         "application",
-        "A value has another type than the code expects {0}.",
+        "A value has another type than the code expects ({0}).",
         ("See what the value is there, and convert or check it where it comes in.",),
     ),
     Rule(
         r"ValidationException: (.{1,80})|ValidationError|ValueError: (.{1,80})|IllegalArgumentException: (.{1,80})|InvalidParameter\w*",
         r"\b(?:invalid|parameter|value|format|expected|must)\b",
         "application",
-        "A value is not valid where it is used {0}.",
+        "A value is not valid where it is used ({0}).",
         ("Check it where it comes in, and say there what is expected.",),
     ),
 )
@@ -250,7 +251,10 @@ def diagnosed(lines: list[Shown]) -> dict[str, Any]:
     said = [line for line in lines if line.kind == "error"] or [line for line in lines if line.kind in ("log", "trace")]
     for rule in RULES:
         for line in said:
-            if match := re.search(rule.sign, line.text):
+            matches = list(re.finditer(rule.sign, line.text))
+            if matches:
+                # One that names something says more than one that comes first.
+                match = next((match for match in matches if match.lastindex), matches[0])
                 return _answer(rule, match, line, lines)
     what = f"The log says: {said[-1].text[:200]}" if said else "There is no line of a log to read."
     return {
@@ -281,11 +285,10 @@ def _answer(rule: Rule, match: re.Match[str], line: Shown, lines: list[Shown]) -
     if before:
         steps.insert(0, f"It happened before; see what helped then: {before.text[:160]}")
         cited.append(_cited(before))
-    named = next((group for group in match.groups() if group), "")
-    cause = rule.cause.replace(" ({0})", f" ({named})" if named else "").replace("{0}", named).replace(" .", ".")
+    named = match[match.lastindex or 0]
     return {
         "what_happened": f"The application failed{where} with: {line.text[:200]}",
-        "likely_cause": " ".join(cause.split()),
+        "likely_cause": rule.cause.replace("{0}", named),
         "certainty": "sure" if support else "probable",
         "evidence": cited,
         "next_steps": steps,

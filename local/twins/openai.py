@@ -198,7 +198,7 @@ class OpenAiTwin(Twin):
             ],
             "usage": usage,
             "service_tier": "default",
-            "system_fingerprint": None,
+            "system_fingerprint": "fp_sandbox",
         }
         kept = {
             "messages": body["messages"],

@@ -112,6 +112,7 @@ another service have to.
 _TALKS_TO_MODEL = re.compile(
     r"\b(?:ignore|ignoriere|ignora|ignorez|disregard|forget|override|bypass|vergiss|olvida|oubliez?)\b.{0,40}"
     r"\b(?:instruc\w*|(?:the|your|all|these|previous|prior) rules|prompts?|guidelines?|anweisung\w*|regeln|consignes)\b"
+    r"|\b(?:ignore|disregard|forget)\b.{0,20}\b(?:previous|prior|above|preceding|everything|anything)\b"
     r"|\bsystem[ _-]?(?:prompt|message|instruction)s?\b"
     r"|\b(?:you are|act as|pretend to be|du bist)\b.{0,20}\b(?:ai|assistant|model|chatbot|llm|gpt|assistent)\b"
     r"|\b(?:to|for|dear|hey|attention|note|hello)\b,?.{0,12}\b(?:ai|assistant|llm|gpt|language model|chatbot)\b"
