@@ -10,7 +10,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-scale test-opensearch test-sam-local lint format test-permissions evaluate bench push-models clean script docs
+.PHONY: help setup demo demo-triage test test-scale test-opensearch test-sam-local lint format test-permissions evaluate bench push-models clean script docs
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ $(VENV)/.test-ready: $(VENV)/.ready tests/requirements.txt
 
 demo: $(VENV)/.ready  ## Build, deploy to a cloud on this machine, run alerts through it: make demo [ALERTS=file]
 	@$(BIN)/watchfloor demo $(ALERTS)
+
+demo-triage: $(VENV)/.ready  ## A broken function on that cloud, its errors explained in a sandbox Slack
+	@$(BIN)/watchfloor triage demo
 
 test: $(VENV)/.test-ready  ## All tests that need neither Docker nor a real OpenSearch
 	@$(BIN)/pytest -m "not docker and not opensearch and not slow" $(PYTEST_ARGS)
@@ -70,7 +73,7 @@ test-opensearch: $(VENV)/.test-ready  ## Cases against a real OpenSearch (needs 
 test-sam-local: $(VENV)/.test-ready  ## Every function by `sam local invoke` (needs Docker)
 	@$(BIN)/pytest -m docker tests/docker
 
-test-permissions: $(VENV)/.test-ready  ## Take each permission away in turn and see the pipeline fail [PERMISSIONS_ARGS=--parts]
+test-permissions: $(VENV)/.test-ready  ## Take each permission away in turn and see something fail [PERMISSIONS_ARGS=--parts]
 	@$(BIN)/python -m tests.permissions $(PERMISSIONS_ARGS)
 
 evaluate: $(VENV)/.test-ready  ## Score the models on labelled data

@@ -33,7 +33,7 @@ ORDERS, WORKERS = 2_000, 4
 TIMEOUT_SECONDS = 3
 PATIENCE_SECONDS = 120
 SOURCES = Path(__file__).parent / "demo_errors" / "checkout"
-SAMPLES = sandbox.ROOT / "events" / "triage"
+SAMPLES = sandbox.ROOT / "events" / "triage" / "errors"
 _LOGS_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}]}
 _TRUST = {
     "Version": "2012-10-17",
@@ -120,7 +120,7 @@ class Demo:
         events += [{"orders": [], "settle": "127.0.0.1"}, {"orders": [], "wait_for_warehouse": True}]
         with ThreadPoolExecutor(len(events)) as pool:
             list(pool.map(self._invoke, events))
-        samples = sorted(SAMPLES.glob("log_*.json"))
+        samples = sorted(SAMPLES.glob("*.json"))
         for path in samples:
             self._write(path.stem, batch_of(json.loads(path.read_text()))["logEvents"])
         # Each order fails, the settlement too, and the slow warehouse makes the function run out of time.

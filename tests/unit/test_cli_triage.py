@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import gzip
 import io
 import json
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -15,11 +17,16 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from local import sandbox
+from local import cli, sandbox, slack_text, triage_commands
 from local.log_groups import Attached, LogGroups
 from local.pipeline import UserError
 from local.sandbox import Deployment
+from local.triage import Desk, Triaged
 from local.triage_events import batch_of, event_of, of_lines, packed
+from tests.unit.tables import table
+from watchfloor.clients.incident_table import IncidentTable
+from watchfloor.incidents import Arrivals, day_of, record, started
+from watchfloor.layout import IncidentLayout
 
 STACK = "floor"
 PATTERN = "?ERROR ?Traceback"
@@ -239,3 +246,228 @@ def test_buttons_of_a_local_api_lead_to_the_cloud_s_own_address():
     )
     public = {"TriageActionUrl": "https://ab12.execute-api.eu-central-1.amazonaws.com/slack/actions"}
     assert sandbox.action_url(Deployment(Aws(), public)) == public["TriageActionUrl"]
+
+
+# --- incidents
+
+
+REPORT: dict[str, Any] = {
+    "fingerprint": "1f3647916e63339c",
+    "generation": 1,
+    "title": "KeyError: 'country'",
+    "status": "open",
+    "grouped_by": {"rule": "frames", "reason": "KeyError raised in tax (orders.py)."},
+    "count": 3,
+    "first_seen": 1_795_000_000.0,
+    "last_seen": 1_795_000_600.0,
+    "log_group": "/aws/lambda/shop",
+    "log_stream": "s",
+    "error": {"type": "KeyError", "message": "'country'", "language": "python", "frames": []},
+    "context": [{"id": "L1", "time": 1_795_000_000.0, "text": "[ERROR] KeyError", "is_error": True}],
+    "evidence": [],
+    "verdict": "NO_ANSWER",
+    "answer": {},
+    "missing": [{"what": "the model's answer", "why": "no model is set up"}],
+    "limits": [],
+    "links": {},
+}
+
+
+class Kept(sandbox.KeptCloud):
+    """The cloud that `up` keeps is moto."""
+
+    def session(self) -> boto3.Session:
+        return boto3.Session(region_name="us-east-1")
+
+
+@pytest.fixture
+def incident_table(monkeypatch) -> Iterator[IncidentTable]:
+    """A kept cloud with two incidents, of which one has a report."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setattr(getpass, "getuser", lambda: "ana")
+    with table("IncidentTable") as rows:
+        cloud = Kept("http://127.0.0.1:1", {}, 1, {"IncidentTableName": rows.name, "DataBucketName": "data"})
+        monkeypatch.setattr(sandbox, "kept", lambda: cloud)
+        s3 = cloud.session().client("s3")
+        s3.create_bucket(Bucket="data")
+        body = json.dumps(REPORT).encode()
+        s3.put_object(Bucket="data", Key=IncidentLayout(REPORT["fingerprint"], 1).report, Body=body)
+        incidents = IncidentTable(rows)
+        for fingerprint, title, seen in (
+            (REPORT["fingerprint"], REPORT["title"], 1_795_000_600.0),
+            ("1f99999999999999", "TypeError: \x1b[31mred", 1_795_000_900.0),
+        ):
+            new = Arrivals(
+                fingerprint, 3, seen - 600, seen, {day_of(seen): 3}, title, "E", "E in f", "/aws/lambda/shop"
+            )
+            incidents.change(fingerprint, lambda one, new=new: record(one, new, now=1.8e9, reopen_after_seconds=1e6))
+            incidents.change(fingerprint, lambda one: started(one, 1, now=1.8e9))
+        yield incidents
+
+
+def said(capsys, *arguments: str, status: int = 0) -> str:
+    assert cli.main(["triage", *arguments]) == status
+    captured = capsys.readouterr()
+    return captured.err if status else captured.out
+
+
+def test_list_shows_the_one_seen_last_first_and_nothing_that_moves_the_cursor(incident_table, capsys):
+    shown = said(capsys, "list")
+    assert shown.index("1f99999999999999") < shown.index("1f3647916e63339c")
+    assert "\x1b[31m" not in shown
+    assert "KeyError: 'country'" in shown
+    found = json.loads(said(capsys, "list", "--json", "--status", "open"))
+    assert [one["total"] for one in found] == [3, 3]
+    assert "No incidents" in said(capsys, "list", "--status", "resolved")
+
+
+def test_show_has_the_message_and_the_history(incident_table, capsys):
+    shown = said(capsys, "show", "1f36")
+    for told in ("KeyError: 'country'", "No model replied", "3 of this time, 3 in all", "/aws/lambda/shop"):
+        assert told in shown
+    whole = json.loads(said(capsys, "show", "1f3647916e63339c", "--json"))
+    assert whole["report"] == REPORT
+    assert whole["incident"]["title"] == "KeyError: 'country'"
+    assert "No report is written yet" in said(capsys, "show", "1f99")
+
+
+@pytest.mark.parametrize(("beginning", "told"), [("1f", "2 fingerprints begin so"), ("zz", "there is none")])
+def test_beginning_that_names_no_single_incident_is_told(incident_table, capsys, beginning, told):
+    assert told in said(capsys, "resolve", beginning, status=1)
+
+
+def test_what_people_say_is_kept_with_their_name(incident_table, capsys):
+    assert "acknowledged by ana" in said(capsys, "acknowledge", "1f36")
+    assert incident_table.get("1f3647916e63339c").status == "acknowledged"
+    said(capsys, "silence", "1f36", "--for", "4h")
+    incident = incident_table.get("1f3647916e63339c")
+    assert incident.status == "silenced"
+    assert 14_000 < incident.until - time.time() <= 14_400
+    said(capsys, "resolve", "1f36", "--note", "rolled back")
+    incident = incident_table.get("1f3647916e63339c")
+    assert (incident.status, incident.note, incident.by) == ("resolved", "rolled back", "ana")
+    assert json.loads(said(capsys, "reopen", "1f36", "--json"))["status"] == "open"
+    assert incident_table.get("1f3647916e63339c").to_do == "refresh"
+
+
+def test_merge_and_split_are_kept_and_can_be_taken_back(incident_table, capsys):
+    said(capsys, "merge", "1f99", "1f36")
+    assert incident_table.get("1f99999999999999").merged_into == "1f3647916e63339c"
+    assert "1f99999999999999" in said(capsys, "show", "1f36")
+    assert "1f99999999999999" in said(capsys, "list", "--status", "merged")
+    assert "is that incident already" in said(capsys, "merge", "1f36", "1f99", status=1)
+    said(capsys, "unmerge", "1f99")
+    assert incident_table.get("1f99999999999999").merged_into == ""
+    said(capsys, "split", "1f36", "--by", "message", "--by", "log_group")
+    assert incident_table.get("1f3647916e63339c").split_by == ("message", "log_group")
+    said(capsys, "split", "1f36", "--by", "nothing")
+    assert incident_table.get("1f3647916e63339c").split_by == ()
+
+
+def test_without_a_kept_cloud_the_fix_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(sandbox, "kept", lambda: None)
+    told = said(capsys, "list", status=1)
+    assert "watchfloor up" in told
+    assert "--stack NAME" in told
+
+
+def test_stack_without_error_triage_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sandbox, "on_aws", lambda stack: Deployment(Aws(), {}))
+    assert "has no error triage" in said(capsys, "list", "--stack", "old", status=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["silence", "x", "--for", "3y"], "3y is no duration"),
+        (["silence", "x"], "--for"),
+        (["split", "x", "--by", "mood"], "invalid choice"),
+        (["merge", "x"], "B"),
+        ([], "EVENT.json | COMMAND"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_says_what(arguments, told, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["triage", *arguments])
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+# --- one event
+
+
+@pytest.fixture
+def pretend(monkeypatch, tmp_path):
+    """No cloud is started; what the desk is handed is kept, and answered with `answer`."""
+    asked: dict[str, Any] = {"answer": Triaged({"status": "counted", "errors": 1, "held": []}, 2.0, [dict(REPORT)])}
+
+    @contextmanager
+    def at_hand(parameters, say):
+        yield Deployment(Aws(), {"IncidentTableName": "none"})
+
+    def triage(desk, event, console) -> Triaged:
+        asked["event"] = event
+        return asked["answer"]
+
+    monkeypatch.setattr(sandbox, "at_hand", at_hand)
+    monkeypatch.setattr(Desk, "__init__", lambda self, deployment: None)
+    monkeypatch.setattr(Desk, "triage", triage)
+    monkeypatch.setattr(triage_commands, "LAST_TRIAGE", tmp_path / "last")
+    return asked
+
+
+@pytest.mark.parametrize("first", [[], ["run"]])
+def test_event_becomes_a_message_a_verdict_and_a_report(pretend, tmp_path, capsys, first):
+    shown = said(capsys, *first, written(tmp_path, "ERROR it broke\n"), "--out", str(tmp_path / "out"))
+    assert messages(pretend["event"]) == ["ERROR it broke"]
+    for told in ("KeyError: 'country'", "NO_ANSWER", "frames: KeyError raised in tax", "no model is set up", "2.0 s"):
+        assert told in shown
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == REPORT
+    assert (tmp_path / "out" / "1f3647916e63339c-1.json").exists()
+
+
+def test_event_as_json_is_for_machines(pretend, tmp_path, capsys):
+    told = json.loads(said(capsys, written(tmp_path, "ERROR it broke\n"), "--json"))
+    assert told["reports"] == [REPORT]
+    assert told["seconds"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("received", "told"),
+    [
+        ({"status": "control", "errors": 0, "held": []}, "control message"),
+        ({"status": "refused", "errors": 0, "held": []}, "one of Watchfloor's own"),
+        ({"status": "counted", "errors": 0, "held": []}, "no error in it"),
+        ({"status": "counted", "errors": 2, "held": ["x-1", "y-1"]}, "2 incidents are held back"),
+        ({"status": "counted", "errors": 2, "held": []}, "told already"),
+    ],
+)
+def test_event_without_a_message_says_why(pretend, tmp_path, capsys, received, told):
+    pretend["answer"] = Triaged(received, 1.0)
+    assert told in " ".join(said(capsys, written(tmp_path, "x\n")).split())
+
+
+def test_slack_text_shows_what_slack_would():
+    blocks = [
+        {"type": "header", "text": {"type": "plain_text", "text": "It broke"}},
+        {"type": "section", "text": {"type": "mrkdwn", "text": "*Cause* in `a&amp;b`\n```\n&lt;raw&gt;\n```"}},
+        {
+            "type": "context",
+            "elements": [
+                {"type": "mrkdwn", "text": "<!date^1^{date}|1970-01-01>"},
+                {"type": "mrkdwn", "text": "<https://example.com/?a=1&amp;b=2|the log>"},
+            ],
+        },
+        {"type": "divider"},
+        {"type": "actions", "elements": [{"type": "button", "text": {"type": "plain_text", "text": "Resolve …"}}]},
+    ]
+    shown = list(slack_text.lines(blocks))
+    plain = [line.plain for line in shown]
+    assert plain[0] == "It broke"
+    assert plain[1] == "Cause in a&b"
+    assert plain[2].strip() == "<raw>"
+    assert "1970-01-01 · the log" in plain
+    assert "[ Resolve … ]" in plain
+    (link,) = [span.style.link for line in shown for span in line.spans if getattr(span.style, "link", None)]
+    assert link == "https://example.com/?a=1&b=2"
