@@ -79,7 +79,6 @@ _MAX_APPROVAL_CHARACTERS = 9_500
 
 # Cause and next steps have to be on a phone's first screen; what is longer stands in full further down.
 _TOP_CAUSE, _TOP_STEPS, _TOP_STEP, _TOP_NOTE = 300, 480, 130, 100
-
 _MAX_STEPS = 8
 
 # The next smaller one where a message would be too long.
@@ -444,7 +443,7 @@ def _small_print(incident: ReportView, page: Mrkdwn, detail: _Detail) -> Iterato
         about.append(f"explained by {page.line(incident.data['model'], 60)}")
     yield context(" · ".join(about))
     if page.was_cut:
-        # An address as long as that would take the room of two paragraphs a second time.
+        # An address of more than 1,000 characters is at the top already, and is not repeated.
         yield context(f"✂️ Shortened. Everything is in {page.link(incident.links.get('report'), 'the whole report')}.")
 
 

@@ -113,7 +113,8 @@ class ReportView:
     @property
     def steps(self) -> list[str]:
         steps = self.answer.get("next_steps") or []
-        return [text for step in ([steps] if isinstance(steps, str) else steps) if (text := words(step))]
+        texts = (words(step) for step in ([steps] if isinstance(steps, str) else steps))
+        return [" ".join(text.split()) for text in texts if text]
 
     @property
     def quotes(self) -> list[tuple[str, str]]:
