@@ -2,6 +2,7 @@
 
 import re
 import struct
+from functools import cache
 
 import pytest
 
@@ -47,13 +48,24 @@ MESSAGES = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """Measures of a message by its name, in a font; each is looked at once."""
+
+    @cache
+    def measured(name, font="Lato"):
+        page = message_page(MESSAGES[name]).replace("font:15px/1.4 Lato", f'font:15px/1.4 "{font}"')
+        return look(page, tmp_path_factory.mktemp("page"))
+
+    return measured
+
+
 @pytest.mark.parametrize("name", MESSAGES)
-def test_nothing_scrolls_sideways(name, tmp_path):
-    seen = look(message_page(MESSAGES[name]), tmp_path)
-    assert seen.width == PHONE[0]
-    assert seen.scroll_width <= PHONE[0]
-    assert seen.right <= PHONE[0]
-    assert seen.inner == []
+def test_nothing_scrolls_sideways(name, seen):
+    assert seen(name).width == PHONE[0]
+    assert seen(name).scroll_width <= PHONE[0]
+    assert seen(name).right <= PHONE[0]
+    assert seen(name).inner == []
 
 
 # The second is what Debian shows without more fonts, and wider than what Slack has.
@@ -62,14 +74,13 @@ def test_nothing_scrolls_sideways(name, tmp_path):
     ("name", "cause"),
     [("usual", "Cause"), ("fullest", "Cause"), ("many steps", "Cause"), ("no answer", "Cause unknown")],
 )
-def test_cause_and_next_step_are_on_the_first_screen(name, cause, font, tmp_path):
-    seen = look(message_page(MESSAGES[name]).replace("font:15px/1.4 Lato", f'font:15px/1.4 "{font}"'), tmp_path)
-    assert seen.bottom_of(cause) <= PHONE[1]
-    assert seen.bottom_of("Next step") <= PHONE[1]
+def test_cause_and_next_step_are_on_the_first_screen(name, cause, font, seen):
+    assert seen(name, font).bottom_of(cause) <= PHONE[1]
+    assert seen(name, font).bottom_of("Next step") <= PHONE[1]
 
 
-def test_buttons_of_the_usual_message_are_on_the_first_screen(tmp_path):
-    assert look(message_page(MESSAGES["usual"]), tmp_path).bottom_of("Acknowledge") <= PHONE[1]
+def test_buttons_of_the_usual_message_are_on_the_first_screen(seen):
+    assert seen("usual").bottom_of("Acknowledge") <= PHONE[1]
 
 
 def test_page_of_a_message_from_the_command_line(tmp_path, capsys):
