@@ -51,6 +51,20 @@ def test_parameters_win_over_the_configuration_and_update(
     assert sandbox.run(deployed["Machine"])["output"] == "ahoy!"
 
 
+def test_list_of_log_groups_is_attached_and_detached(
+    root: Path, deployed: dict[str, str], local_cloud: LocalCloud, sandbox: Sandbox
+):
+    logs, groups = sandbox.client("logs"), ("/aws/lambda/some-shop", "/ecs/web")
+    for group in groups:
+        logs.create_log_group(logGroupName=group)
+    for attached in (groups, groups[1:], ()):
+        deploy.deploy(local_cloud, deploy.build(root), "app", {"LogGroups": ",".join(attached)})
+        filters = {
+            group: logs.describe_subscription_filters(logGroupName=group)["subscriptionFilters"] for group in groups
+        }
+        assert [group for group in groups if filters[group]] == list(attached)
+
+
 def test_failure_names_the_resource_and_the_reason(root: Path, tmp_path: Path, local_cloud: LocalCloud):
     broken = shutil.copytree(root, tmp_path / "app")
     machine = broken / "statemachines/work.asl.yaml"
