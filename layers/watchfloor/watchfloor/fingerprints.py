@@ -96,7 +96,7 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
     if error.is_platform:
         return (
             TYPE,
-            [error.type, error.log_group],
+            [error.type, error.log_group, *symbols(error.message)],
             f"AWS Lambda reports {error.type} for {error.log_group or 'a function'}; there is no trace, so the log group tells functions apart.",
         )
     members = [raised for raised in error.exceptions if raised.relation == MEMBER]

@@ -16,7 +16,7 @@ import orjson
 from watchfloor.error_signs import gist, is_error, platform_type
 from watchfloor.errors import InvalidInputError
 from watchfloor.log_records import ERROR, MAX_TEXT, Record, read
-from watchfloor.stack_frames import Frame, Raised, cut
+from watchfloor.stack_frames import PYTHON, Frame, Raised, cut
 from watchfloor.stack_traces import Trace, language_of_line, main_of, parse
 from watchfloor.trace_headers import header, inline_type
 
@@ -214,6 +214,7 @@ class _Open:
     lines: list[str]
     foreign: int = 0
     size: int = 0
+    apart: bool = False
 
 
 def errors_in(batch: LogBatch, *, keep_all: bool = False) -> list[ErrorEvent]:
@@ -243,11 +244,12 @@ def _assembled(events: Iterable[LogEvent]) -> Iterator[_Open]:
             if home.size < MAX_TEXT:
                 home.lines.append(record.body)
                 home.size += len(record.body)
-            home.foreign = 0
+            home.foreign, home.apart = 0, False
             last = home
             continue
         if current:
             current.foreign += 1
+            current.apart = current.apart or not record.has_prefix
         opened = _Open(record, [event], [record.body], size=len(record.body))
         started.append(opened)
         if record.level == ERROR or record.level is None or language_of_line(record.body.split("\n", 1)[0]):
@@ -287,9 +289,13 @@ def _belongs(home: _Open, record: Record, event: LogEvent, adjacent: bool) -> bo
         return False
     if adjacent and (not line.strip() or line[:1].isspace()):
         return True
-    if header(line) and not record.has_prefix:
+    if language_of_line(tail) == PYTHON and line[:1].isspace():
+        return True
+    same_request = record.request_id is not None and record.request_id == home.record.request_id
+    if header(line) and (same_request or not record.has_prefix):
         # The exception's name under a Python trace, or under the log line that announces a Java one.
-        return _waits_for_type(home) or (adjacent and home.record.level == ERROR and not _has_frames(home))
+        announced = home.record.level == ERROR and not home.apart and not _has_frames(home)
+        return announced or _waits_for_type(home)
     if any("goroutine " in part for part in home.lines[-400:]):
         return _GO_CALL.match(line) is not None
     return adjacent and line[:1] in "})]" and language_of_line(tail) is not None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from watchfloor.stack_frames import cut
+from watchfloor.trace_headers import ends_like_a_type
 
 ERROR, WARN, INFO, DEBUG = "ERROR", "WARN", "INFO", "DEBUG"
 MAX_TEXT = 64_000
@@ -99,7 +100,7 @@ _BRACKETS = re.compile(r"\[[^\[\]]{0,160}\](?::(?=\s))?|\{[\w./]{1,100}:\d{1,7}\
 _NUMBER = re.compile(r"#?\d{1,10}(?:#\d{1,10})?:?(?: \*\d{1,12})?(?=\s)")
 _SYSLOG = re.compile(r"[\w.\-]{1,100} [\w.\-/]{1,80}(?:\[\d{1,9}\])?: ")
 _LOGGER = re.compile(
-    r"[\w$]{1,80}(?:[./][\w$\[\]/\-]{1,100}){1,15}(?::\d{1,7})?\s{0,40}(?: [-–|]|:)(?=\s)|[\w$.\-]{1,120}\s{0,20} - (?=[A-Z]{4,8} )|[A-Z]\w{1,60} - |\w{1,60}(?=\s+[-|] )"
+    r"[\w$]{1,80}(?:[./][\w$\[\]/\-]{1,100}){1,15}(?::\d{1,7})?\s{0,40}(?: [-–|]|:)(?=\s)|[\w$.\-]{1,120}\s{0,20} - (?=[A-Z]{4,8} )|[A-Z]\w{1,60} - |[\w.\-]{1,80}@[\w.\-]{1,80}(?=\s[A-Z]{3,9}:)|\w{1,60}(?=\s+[-|] )"
 )
 _LOCATION = re.compile(r"[\w./\-]{1,160}\.[a-z]{1,5}:\d{1,7}:?(?=\s)")
 _PAIR = re.compile(
@@ -140,7 +141,7 @@ def plain(text: str) -> Record:
                 or _PAIR.match(line, at)
                 or _NUMBER.match(line, at)
                 or (_SYSLOG.match(line, at) if seen_time and not level else None)
-                or _LOGGER.match(line, at)
+                or _logger(line, at)
                 or _LOCATION.match(line, at)
             )
         elif found is None and at == 0:
@@ -171,6 +172,12 @@ def plain(text: str) -> Record:
         whole, level, request_id=request, has_prefix=at > 0, explicit=explicit_of(explicit[1]) if explicit else None
     )
     return _with_logfmt(record, logfmt) if logfmt else record
+
+
+def _logger(line: str, at: int) -> re.Match[str] | None:
+    found = _LOGGER.match(line, at)
+    # "java.lang.IllegalStateException: ..." is what was raised, not who logs.
+    return None if found and ends_like_a_type(found[0].strip(" :-–|")) else found
 
 
 def _bare(rest: str, start: str) -> str:

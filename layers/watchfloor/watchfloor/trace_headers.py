@@ -25,6 +25,11 @@ _INLINE_TYPE = re.compile(
 )
 
 
+def ends_like_a_type(name: str) -> bool:
+    """Whether a word ends as the names of exceptions' classes do."""
+    return _TYPE_ENDING.search(name) is not None
+
+
 def is_type_name(name: str) -> bool:
     """Whether a word reads as the name of an exception's class."""
     last = re.split(r"\.|::|\\|\+|/", name)[-1]
