@@ -210,7 +210,7 @@ def test_twin_and_client_fit_openais_own_description(openai, name):
         spec = json.load(file)
     validator = specification(spec)
     asked(openai, TIMEOUT, name=name)
-    for entry in openai.log:
+    for entry in list(openai.log):
         sent = Request.from_values(
             path="/chat/completions",
             method="POST",

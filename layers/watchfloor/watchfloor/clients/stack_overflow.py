@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 from bs4 import BeautifulSoup
+from bs4.element import NavigableString, PageElement, Tag
 
 from watchfloor.errors import InvalidInputError, TransientError
 
@@ -29,6 +30,8 @@ _KEY_ERRORS = (401, 402, 403, 405, 406)
 # When throttled without being told for how long.
 _THROTTLE_SECONDS = 60.0
 _DAY_SECONDS = 86_400
+_BLOCKS = ("p", "br", "div", "blockquote", "h1", "h2", "h3", "tr", "ul", "ol")
+_CODE = "\t"
 _DROPPED = ("script", "style", "iframe", "object", "template", "noscript", "svg", "img")
 _SECONDS = re.compile(r"(\d{1,6}) seconds")
 
@@ -118,11 +121,13 @@ class StackOverflow:
             filter="withbody",
             **({"tagged": ";".join(tagged)} if tagged else {}),
         )
+        if not all(isinstance(item.get("question_id"), int) for item in items):
+            raise TransientError("Stack Exchange's answer cannot be read (a question has no id)")
         # Sorting is stable: within both kinds relevance decides.
         return sorted(items, key=lambda item: "accepted_answer_id" not in item)[:limit]
 
     def _with_answers(self, questions: list[dict[str, Any]]) -> list[Post]:
-        ids = ";".join(str(int(question["question_id"])) for question in questions)
+        ids = ";".join(str(question["question_id"]) for question in questions)
         answers = self._get(
             "questions/answers",
             f"/questions/{ids}/answers",
@@ -141,7 +146,7 @@ class StackOverflow:
                     url=str(question.get("link", "")),
                     question=text_of(str(question.get("body", ""))),
                     answer_text=text_of(str(best.get("body", ""))),
-                    score=int(best.get("score", question.get("score", 0))),
+                    score=_whole(best.get("score", question.get("score"))),
                     accepted=bool(best.get("is_accepted")),
                 )
             )
@@ -215,20 +220,36 @@ class StackOverflow:
         _paused_until[self._url, method] = self._clock() + min(seconds, _DAY_SECONDS)
 
 
+def _whole(number: Any) -> int:
+    return number if isinstance(number, int) else 0
+
+
 def text_of(markup: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
     """Plain text of HTML: code keeps its lines, other text is folded, scripts and pictures are dropped."""
-    soup = BeautifulSoup(markup[:_MAX_HTML_CHARACTERS], "html.parser")
-    for element in soup(_DROPPED):
-        element.decompose()
-    for block in soup("pre"):
-        block.replace_with(
-            "\n\n" + "\n".join("    " + line for line in block.get_text().strip("\n").split("\n")) + "\n\n"
-        )
-    for item in soup("li"):
-        item.insert_before("\n- ")
-    for element in soup(["p", "br", "div", "blockquote", "h1", "h2", "h3", "tr", "ul", "ol"]):
-        element.insert_before("\n")
-        element.insert_after("\n")
-    lines = [line if line.startswith("    ") else " ".join(line.split()) for line in soup.get_text().split("\n")]
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    lines = "".join(_pieces(BeautifulSoup(markup[:_MAX_HTML_CHARACTERS], "html.parser"))).split("\n")
+    folded = (
+        line.rstrip().replace(_CODE, "    ") if line.startswith(_CODE) else " ".join(line.split()) for line in lines
+    )
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(folded)).strip("\n")
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _pieces(soup: BeautifulSoup) -> Iterator[str]:
+    """Text of the elements in order; lines of code begin with a mark. No recursion: markup may be nested at will."""
+    left: list[PageElement | str] = [soup]
+    while left:
+        element = left.pop()
+        if not isinstance(element, Tag):
+            # Comments and the like are strings of other classes.
+            if type(element) in (str, NavigableString):
+                yield element if type(element) is str else " ".join(f"|{element}|".split())[1:-1]
+        elif element.name == "pre":
+            code = element.get_text().strip("\n").split("\n")
+            yield "\n\n" + "\n".join(_CODE + line.replace(_CODE, "    ") for line in code) + "\n\n"
+        elif element.name not in _DROPPED:
+            if element.name in _BLOCKS:
+                left.append("\n")
+                yield "\n"
+            elif element.name == "li":
+                yield "\n- "
+            left += reversed(element.contents)
