@@ -227,8 +227,10 @@ def test_errors_in_explicit_fingerprint_field():
             "Runtime.Unknown",
         ),
         (
-            f"REPORT RequestId: {REQUEST}\tDuration: 9 ms\tMemory Size: 128 MB\tMax Memory Used: 128 MB\t"
-            "Status: error\tError Type: Runtime.ExitError",
+            (
+                f"REPORT RequestId: {REQUEST}\tDuration: 9 ms\tMemory Size: 128 MB\tMax Memory Used: 128 MB\t"
+                "Status: error\tError Type: Runtime.ExitError"
+            ),
             "Lambda.OutOfMemory",
         ),
         ('{"type":"platform.report","record":{"requestId":"x","status":"timeout"}}', "Lambda.Timeout"),

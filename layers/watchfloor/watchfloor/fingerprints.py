@@ -260,6 +260,9 @@ def place(language: str | None, frame: Frame) -> str:
 _LONG_NUMBER = re.compile(r"_{1,3}-?\d{3,20}|\d{3,20}")
 
 
+_HOME_FOLDERS = frozenset(
+    ("work", "src", "code", "dev", "git", "repos", "projects", "workspace", "documents", "desktop", "source")
+)
 _HOME = re.compile(
     r"^(?:file://)?(?:/home/[^/]{1,60}|/Users/[^/]{1,60}|/root|[A-Za-z]:[\\/]Users[\\/][^\\/]{1,60})[\\/]"
 )
@@ -269,12 +272,15 @@ def _file(path: str) -> str:
     parts = [part for part in re.split(r"[/\\]", _HOME.sub("", path.split("?", 1)[0])) if part]
     if not parts:
         return ""
-    in_home = _HOME.match(path) is not None
+    if _HOME.match(path):
+        # A checkout: its folder is called as somebody liked.
+        while len(parts) > 2 and parts[0].lower() in _HOME_FOLDERS:
+            parts.pop(0)
+        parts = parts[1:] or parts
     name = _HASHED.sub("", _EXTENSION.sub("", parts[-1])) or parts[-1]
     if _CHUNK.match(name):
         name = "chunk"
-    # In a home folder the first folder is the checkout, called as somebody liked.
-    if name in _COMMON_FILES and len(parts) > (2 if in_home else 1):
+    if name in _COMMON_FILES and len(parts) > 1:
         folder = parts[-2].lower()
         if folder not in _ROOT_FOLDERS and not re.fullmatch(r"[\d.\-_v]{1,40}|[0-9a-f]{7,64}", folder):
             return f"{folder}/{name}"

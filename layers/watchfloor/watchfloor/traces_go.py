@@ -53,7 +53,8 @@ def go(lines: list[str]) -> list[Raised]:
                 module, function = _name(call[1])
                 frames.append(Frame(file[1], function, int(file[2]), module))
                 continue
-        if not frames:
+        source_of_frame = index and _RECOVERED.match(line) and FILE.match(lines[index - 1])
+        if not frames and not source_of_frame:
             span.append(line)
     if not frames:
         return []

@@ -73,7 +73,7 @@ def java(lines: list[str]) -> list[Raised]:
             continue
         span.append(line)
     else:
-        if span and current is None and printed and relation == CAUSE and not skipping:
+        if any(map(str.strip, span)) and current is None and printed and relation == CAUSE and not skipping:
             printed.append((relation, span, [], 0))
     exceptions: list[Raised] = []
     for relation, span, found_frames, common_count in printed:

@@ -1,0 +1,289 @@
+"""Which errors are one problem, by which rule, and what a person is told."""
+
+import pytest
+
+from watchfloor.fingerprints import SPLITS, Fingerprint, fingerprint
+from watchfloor.log_events import ErrorEvent, LogBatch, LogEvent, errors_in
+from watchfloor.message_templates import kinds, symbols, template
+
+
+def error_of(message: str, log_group: str = "/aws/lambda/orders") -> ErrorEvent:
+    errors = errors_in(LogBatch("DATA_MESSAGE", "", log_group, "s", [], [LogEvent("e", 0.0, message)]))
+    assert len(errors) == 1, message
+    return errors[0]
+
+
+def of(message: str, log_group: str = "/aws/lambda/orders") -> Fingerprint:
+    return fingerprint(error_of(message, log_group))
+
+
+def python(kind="KeyError", message="'x'", *, root="/var/task", line=5, function="price", source="return PRICES[sku]"):
+    return (
+        f"[ERROR] {kind}: {message}\nTraceback (most recent call last):\n"
+        f'  File "{root}/handler.py", line {line}, in handler\n    return price(event)\n'
+        f'  File "{root}/prices.py", line {line + 9}, in {function}\n    {source}'
+    )
+
+
+def java(kind="java.lang.IllegalStateException", message="no", *, method="reserve", line=5, owner="com.acme.Stock"):
+    return (
+        f"{kind}: {message}\n\tat java.base/java.util.Objects.check(Objects.java:1)\n"
+        f"\tat {owner}.{method}(Stock.java:{line})\n\tat com.acme.Orders.place(Orders.java:{line})\n"
+    )
+
+
+def node(function="load", file="/var/task/lib/a.js", message="TypeError: x is not a function", line=4):
+    return f"{message}\n    at {function} ({file}:{line}:9)\n    at exports.handler (/var/task/index.js:{line}:2)"
+
+
+# --- rules ----------------------------------------------------------------------------------------------------------
+
+
+def test_fingerprint_is_16_hex_digits_and_the_same_everywhere():
+    assert of(python()).value == of(python()).value
+    # Values that were given out stay: an upgrade must not open every incident anew unless CHANGELOG says so.
+    assert of("ERROR could not connect to 10.0.0.1:5432").value == "1522aa49f7480f78"
+
+
+@pytest.mark.parametrize(
+    ("message", "rule", "said"),
+    [
+        ('{"level":"error","message":"x","fingerprint":"billing-overlap"}', "explicit", "billing-overlap"),
+        (python(), "frames", "KeyError in price (/var/task/prices.py), called by handler (/var/task/handler.py)"),
+        ("ERROR redis.ConnectionError: Error 111 connecting to 10.0.0.9:6379", "message", "connecting to *"),
+        ("redis.exceptions.ConnectionError: lost 10.0.0.9:6379", "type", "redis.exceptions.ConnectionError “lost *”"),
+        ("ERROR order 12 of user 'ann' lost", "message", "order * of user * lost"),
+        ("RequestId: 1 Error: Runtime exited with error: signal: killed", "type", "/aws/lambda/orders"),
+    ],
+)
+def test_fingerprint_says_which_rule_and_why(message, rule, said):
+    given = of(message)
+    assert given.rule == rule or (rule == "message" and given.rule == "type")
+    assert said in given.reason
+    assert given.basis
+
+
+def test_explicit_field_wins_over_everything():
+    with_trace = '{{"level":"error","fingerprint":"one","message":"{}","stack_trace":"{}"}}'
+    first = of(with_trace.format("a", "a.BadError: x\\n\\tat com.acme.A.b(A.java:1)"))
+    second = of(with_trace.format("b", "a.WorseError: x\\n\\tat com.acme.C.d(C.java:1)"))
+    assert first.value == second.value and first.rule == "explicit"
+
+
+# --- the same problem -----------------------------------------------------------------------------------------------
+
+RECURSIVE = (
+    'Traceback (most recent call last):\n  File "/app/a.py", line 1, in main\n    walk(root)\n{}'
+    '  File "/app/t.py", line 9, in leaf\n    raise ValueError(node)\nValueError: n'
+)
+STEP = '  File "/app/t.py", line 5, in walk\n    walk(child)\n'
+
+SAME = {
+    "another value": (python(message="'A-100'"), python(message="'B-7'")),
+    "another deployment": (python(), python(root="/opt/app/releases/42", line=90)),
+    "a developer's machine": (python(), python(root="C:\\Users\\ana\\src\\orders")),
+    "the module printed or not": (python("app.errors.NoPrice"), python("NoPrice")),
+    "another line of Java": (java(line=5), java(line=50)),
+    "a build's lambda number": (java(method="lambda$reserve$0"), java(method="lambda$reserve$7")),
+    "an anonymous class": (java(owner="com.acme.Stock$1"), java(owner="com.acme.Stock$2")),
+    "the depth of a recursion": (RECURSIVE.format(STEP), RECURSIVE.format(STEP * 7)),
+    "compiled and source": (node(file="/app/dist/lib/a.js"), node(file="/app/src/lib/a.ts", line=99)),
+    "how Node names an export": (node("load"), node("Object.load [as handler]")),
+    "a bundle's hash": (node(file="https://cdn/app.3fa2b1c9.js"), node(file="https://cdn/app.77be00aa.js")),
+    "a closure's number": (
+        "panic: x\n\ngoroutine 1 [running]:\nmain.work.func1()\n\t/app/a.go:1 +0x1",
+        "panic: x\n\ngoroutine 9 [running]:\nmain.work.func2.1()\n\t/src/a.go:8 +0x2",
+    ),
+    "an async state machine's number": (
+        "System.FormatException: x\n   at Acme.A.<GetAsync>d__4.MoveNext() in /src/A.cs:line 1",
+        "System.FormatException: y\n   at Acme.A.<GetAsync>d__9.MoveNext() in C:\\b\\A.cs:line 7",
+    ),
+    "a block in Ruby": (
+        "/a/x.rb:1:in `total': no (RuntimeError)",
+        "/b/x.rb:9:in 'block (2 levels) in Order#total': no (RuntimeError)",
+    ),
+    "attempts, times and addresses": (
+        "2026-11-01 ERROR attempt 3 of 5 to reach 10.0.0.1:443 failed after 12ms",
+        "2026-12-24 ERROR attempt 5 of 5 to reach [2001:db8::7]:443 failed after 3.5 seconds",
+    ),
+    "one value or two": ("ERROR 1 row skipped: bad", "ERROR 12 rows skipped: bad"),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_fingerprint_stays_the_same_with(name):
+    first, second = SAME[name]
+    assert of(first).basis == of(second).basis
+    assert of(first).value == of(second).value
+
+
+BOTO = "botocore.exceptions.ClientError: An error occurred ({}) when calling the GetItem operation: no"
+CAUSED = "com.acme.ApiException: rejected\n\tat com.acme.Api.submit(Api.java:7)\nCaused by: {}\n\tat com.acme.{}(X.java:3)\n\t... 1 more"
+
+OTHER = {
+    "another place": (python(), python(function="discount")),
+    "another line of code in one function": (python(), python(source='rate = RATES[order["vat"]]')),
+    "another type at one place": (python(), python("TypeError")),
+    "another type with one message": (
+        "com.acme.NoStockException: article 1 is gone",
+        "com.acme.NoPriceException: article 1 is gone",
+    ),
+    "another root below one wrapper": (
+        CAUSED.format("java.net.ConnectException: refused", "Wire.open"),
+        CAUSED.format("com.acme.NoStock: no", "Stock.take"),
+    ),
+    "an AWS error code": (BOTO.format("AccessDeniedException"), BOTO.format("ThrottlingException")),
+    "an HTTP status": ("ERROR answered with status 401 to us", "ERROR answered with status 503 to us"),
+    "a missing module": ("ModuleNotFoundError: No module named 'lxml'", "ModuleNotFoundError: No module named 'numpy'"),
+    "a property": (
+        node(message="TypeError: Cannot read properties of undefined (reading 'id')"),
+        node(message="TypeError: Cannot read properties of undefined (reading 'email')"),
+    ),
+    "a general type's way of failing": (
+        node(message="Error: order 1 is out of stock"),
+        node(message="Error: order 1 timed out"),
+    ),
+    "an error code beside the message": (
+        '{"level":"error","msg":"resolver failed","err":{"message":"no","code":"NO_STOCK"}}',
+        '{"level":"error","msg":"resolver failed","err":{"message":"no","code":"NO_PRICE"}}',
+    ),
+    "a key without a trace": ("KeyError: 'user_id'", "KeyError: 'amount'"),
+    "two services of Lambda": (
+        ("Task timed out after 3.00 seconds", "/aws/lambda/a"),
+        ("Task timed out after 3.00 seconds", "/aws/lambda/b"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_fingerprint_differs_with(name):
+    first, second = (text if isinstance(text, tuple) else (text,) for text in OTHER[name])
+    assert of(*first).value != of(*second).value
+
+
+def test_fingerprint_log_group_tells_only_lambda_s_own_messages_apart():
+    assert of(python(), "/aws/lambda/a").value == of(python(), "/aws/lambda/b").value
+    assert of("ERROR no stock", "/aws/lambda/a").value == of("ERROR no stock", "/aws/lambda/b").value
+
+
+def test_fingerprint_library_frames_do_not_count():
+    text = (
+        'Traceback (most recent call last):\n  File "/app/a.py", line 1, in load\n    requests.get(url)\n{}'
+        "requests.exceptions.ConnectTimeout: slow"
+    )
+    old = '  File "/usr/lib/python3.11/site-packages/requests/api.py", line 1, in get\n    return request()\n'
+    new = '  File "/usr/lib/python3.12/site-packages/requests/sessions.py", line 9, in send\n    raise error\n'
+    assert of(text.format(old)).value == of(text.format(new * 3)).value
+
+
+def test_fingerprint_one_helper_called_from_two_places_is_two_problems_and_one_way_further_out_is_one():
+    text = (
+        'Traceback (most recent call last):\n  File "/app/{0}.py", line 1, in {0}\n    {1}()\n'
+        '  File "/app/{1}.py", line 2, in {1}\n    get_json()\n  File "/app/http.py", line 3, in get_json\n    send()\nIOError: no'
+    )
+    assert of(text.format("web", "prices")).value != of(text.format("web", "weather")).value
+    assert of(text.format("web", "prices")).value == of(text.format("mobile", "prices")).value
+
+
+def test_fingerprint_endless_recursion_whatever_frame_it_ends_in():
+    def overflow(*methods):
+        return "java.lang.StackOverflowError\n" + "".join(
+            f"\tat com.acme.Tree.{name}(Tree.java:1)\n" for name in methods
+        )
+
+    assert of(overflow("a", "b", "a", "b")).value == of(overflow("b", "a", "b", "a", "b")).value
+    assert of(overflow("a", "b", "a", "b")).value != of(overflow("c", "d", "c", "d")).value
+
+
+def test_fingerprint_exception_group_is_the_set_of_its_members():
+    def group(*members):
+        text = '  + Exception Group Traceback (most recent call last):\n  |   File "/app/a.py", line 3, in main\n  | ExceptionGroup: x\n'
+        for number, (kind, function) in enumerate(members, 1):
+            text += (
+                f"  +-+---------------- {number} ----------------\n    | Traceback (most recent call last):\n"
+                f'    |   File "/app/a.py", line 7, in {function}\n    |     go()\n    | {kind}: 1\n'
+            )
+        return text + "    +------------------------------------"
+
+    a, b = ("ValueError", "one"), ("KeyError", "two")
+    assert of(group(a)).value == of(group(a, a)).value
+    assert of(group(a, b)).value == of(group(b, a)).value
+    assert of(group(a)).value != of(group(b)).value
+
+
+# --- by hand --------------------------------------------------------------------------------------------------------
+
+
+def test_fingerprint_split_by_hand_is_deterministic_and_said():
+    first, second = error_of(python(message="'a' of 1")), error_of(python(message="other 2"))
+    assert fingerprint(first).value == fingerprint(second).value
+    split = fingerprint(first, split_by=("message",))
+    assert split.value == fingerprint(first, split_by=("message",)).value
+    assert len({fingerprint(first).value, split.value, fingerprint(second, split_by=("message",)).value}) == 3
+    assert "Split by hand by message" in split.reason
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_fingerprint_every_way_to_split(name):
+    error = error_of(python())
+    assert fingerprint(error, split_by=(name,)).value != fingerprint(error).value
+
+
+def test_fingerprint_unknown_way_to_split():
+    with pytest.raises(ValueError, match="No way to split by 'colour'"):
+        fingerprint(error_of(python()), split_by=("colour",))
+
+
+# --- messages without their values ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("order 12 failed", "order * failed"),
+        ("order 0d9f1c9a-52aa-4b1a-8f0e-5f0a1b2c3d4e failed", "order * failed"),
+        ("order ord_9f8e7d6c failed", "order * failed"),
+        ("took 12ms, limit 3.5 seconds", "took * limit *"),
+        ("at 2026-11-01T10:00:00.123Z and 10:00:00", "at * and *"),
+        ("peer 10.0.0.1:443, peer [2001:db8::1]:443, peer fe80::1%eth0", "peer * peer * peer *"),
+        ("mail to ann@acme.example bounced", "mail to * bounced"),
+        ("no access to arn:aws:s3:::bucket/key", "no access to *"),
+        ("GET https://a.example/x?y=1 failed", "get * failed"),
+        ("cannot open /var/lib/x/a.lock", "cannot open *"),
+        ("cannot open C:\\Temp\\a.lock", "cannot open *"),
+        ("user 'ann lee' and \"bob\" and `li`", "user * and * and *"),
+        ("sha256 9f86d081884c7d659a2feaa0c55ad015 of s3 object", "sha256 * of s3 object"),
+        ("token eyJhbGciOiJIUzI1NiJ9abcDEF123 bad", "token * bad"),
+        ("retry=3 user=ann code=NO_STOCK", "retry=* user=* code=no_stock"),
+        ('body {"id": 7, "a": {"b": 1}} refused', "body * refused"),
+        ("values [1, 2, 3] refused", "values * refused"),
+        ("node web-7d9c5b8f6d-x2k9p is gone", "node * is gone"),
+        ("host shop.acme.example is down", "host * is down"),
+        ("task reports.monthly[0d9f1c9a-52aa-4b1a-8f0e-5f0a1b2c3d4e] died", "task reports.monthly died"),
+        ("user alice not found", "user * not found"),
+        ("user session expired", "user session expired"),
+        ("queue consumer stopped", "queue consumer stopped"),
+        ("SQLSTATE 23505 at 12", "sqlstate 23505 at *"),
+        ("[Errno 111] refused", "errno 111 refused"),
+        ("exit status 137 after 3s", "exit status 137 after *"),
+        ("No module named 'numpy'", "no module named numpy"),
+        ('relation "users" does not exist', "relation users does not exist"),
+        ("'user_id'", "user_id"),
+        ("'A-100'", "*"),
+        ("\n\n  second line 2", "second line *"),
+        ("", ""),
+    ],
+)
+def test_template_masks_values_and_keeps_the_program_s_words(message, expected):
+    assert template(message) == expected
+
+
+def test_template_of_a_template_is_itself():
+    for message in ("order 12 failed: status 503", "user alice not found"):
+        assert template(template(message)) == template(message)
+
+
+def test_symbols_and_kinds():
+    assert symbols("Cannot read properties of undefined (reading 'email')") == ["email"]
+    assert symbols("order 12 failed") == []
+    assert kinds("connect to 'timeout.example' refused") == ["refused"]
