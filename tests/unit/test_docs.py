@@ -358,7 +358,7 @@ def test_costs_count_the_alarms_that_are_there():
     assert row[1] == f"{alarms} alarms"
 
 
-@pytest.mark.parametrize("heading", ["Idle, a month", "A million alerts"])
+@pytest.mark.parametrize("heading", ["Idle, a month", "A million alerts", "A thousand incidents"])
 def test_costs_add_up(heading):
     """Quantity times price is the cost of a row, and the rows come to the total."""
     table = rows(section(text("docs/deploying.md"), heading))
