@@ -14,6 +14,7 @@ from slack_sdk.signature import SignatureVerifier
 from local.twins.slack import SIGNING_SECRET, SlackTwin
 from tests.machines.harness import Fault, sample_event
 from tests.machines.triage import TRACE, TriageCloud, subscription
+from watchfloor.clients import slack as slack_client
 from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
 
 DAY = 86_400
@@ -26,7 +27,8 @@ def slack_server() -> Iterator[SlackTwin]:
 
 
 @pytest.fixture
-def slack(slack_server: SlackTwin) -> SlackTwin:
+def slack(slack_server: SlackTwin, monkeypatch: pytest.MonkeyPatch) -> SlackTwin:
+    monkeypatch.setattr(slack_client, "_SETTLE_SECONDS", 0.0)
     slack_server.faults.clear()
     slack_server.state = slack_server.empty_state()
     return slack_server
