@@ -47,11 +47,10 @@ def prepare(floor: Floor) -> None:
     _subscribe(floor)
 
 
-def explained(floor: Floor) -> None:
+def explained(floor: Floor) -> Incident:
     """An error becomes one message and one mail, and nothing is missing from them."""
     floor.begin()
-    name = _write(floor)
-    _explained(floor, name)
+    return _explained(floor, _write(floor))
 
 
 def counted(floor: Floor) -> None:
@@ -151,7 +150,7 @@ def reported_again(floor: Floor) -> None:
 
 
 @cache
-def dead_letter(function: str, event: str) -> Callable[[Floor], None]:
+def dead_letter(function: str, event: str) -> Callable[[Floor], object]:
     """An event that the function cannot make use of ends in the dead-letter queue."""
 
     def scenario(floor: Floor) -> None:
@@ -169,7 +168,7 @@ def dead_letter(function: str, event: str) -> Callable[[Floor], None]:
 
 
 # Role, action, scenarios; the first line that fits counts.
-MISSED_BY: list[tuple[str, str, tuple[Callable[[Floor], None], ...]]] = [
+MISSED_BY: list[tuple[str, str, tuple[Callable[[Floor], object], ...]]] = [
     ("ReceiveLogs", "sqs:*", (dead_letter("ReceiveLogs", '{"awslogs": {}}'),)),
     ("RefreshMessages", "sqs:*", (dead_letter("RefreshMessages", '{"fingerprint": {}}'),)),
     ("ReportTriageFailure", "sqs:*", (dead_letter("ReportTriageFailure", "{}"),)),
@@ -275,8 +274,12 @@ def _submit(floor: Floor, values: dict[str, str], view_id: str) -> None:
         raise Missing(f"window: {answer['status']} {answer['body'][:100]}")
 
 
+def mails(floor: Floor, text: str) -> int:
+    """How many of the mails that came since they were looked at last have the text in them."""
+    return sum(text in mail["Message"] for mail in _mails(floor))
+
+
 def _mails(floor: Floor) -> list[dict[str, Any]]:
-    """Mails of error triage that came since they were looked at last."""
     return floor.messages(floor.sqs.get_queue_url(QueueName="explained")["QueueUrl"])
 
 

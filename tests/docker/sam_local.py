@@ -23,7 +23,7 @@ from samcli.yamlhelper import yaml_parse
 from tests.scenarios import Floor
 
 ROOT = Path(__file__).resolve().parents[2]
-EVENTS = ROOT / "events" / "pipeline"
+EVENTS = ROOT / "events"
 
 
 class SamLocal:
@@ -45,25 +45,32 @@ class SamLocal:
         self._bridge = _bridge_address()
         self._stop = contextlib.ExitStack()
         self._template = built.with_name("sam-local.yaml")
-        child = built.parent / "Pipeline" / "sam-local.yaml"
         self._stop.callback(self._template.unlink, missing_ok=True)
-        self._stop.callback(child.unlink, missing_ok=True)
         # SAM lets variables of its own environment win over the template's, but not over this file's.
         self._variables = built.with_name("sam-local.json")
         self._stop.callback(self._variables.unlink, missing_ok=True)
         endpoint = self._within_reach(floor.cloud.endpoint_url)
         self._variables.write_text(json.dumps({"Parameters": {"AWS_ENDPOINT_URL": endpoint}}))
         root = yaml_parse(built.read_text())
-        root["Resources"]["Pipeline"]["Properties"]["Location"] = "Pipeline/sam-local.yaml"
+        for stack in sorted({floor.stack_of[name] for name in floor.functions}):
+            root["Resources"][stack]["Properties"]["Location"] = f"{stack}/sam-local.yaml"
+            self._write_child(built.parent / stack, stack, endpoint)
         self._template.write_text(json.dumps(root))
-        pipeline = yaml_parse((built.parent / "Pipeline" / "template.yaml").read_text())
-        for name, physical in floor.functions.items():
-            deployed = floor.lambda_.get_function_configuration(FunctionName=physical)["Environment"]["Variables"]
-            variables = {key: self._within_reach(value) for key, value in deployed.items()}
-            properties = pipeline["Resources"][f"{name}Function"]["Properties"]
-            properties["Environment"]["Variables"] = variables | {"AWS_ENDPOINT_URL": endpoint}
-        child.write_text(json.dumps(pipeline))
         self._give_reachable_secrets()
+
+    def _write_child(self, folder: Path, stack: str, endpoint: str) -> None:
+        """The child's template with the variables that its functions have as deployed."""
+        template = yaml_parse((folder / "template.yaml").read_text())
+        for name, physical in self._floor.functions.items():
+            if self._floor.stack_of[name] == stack:
+                deployed = self._floor.lambda_.get_function_configuration(FunctionName=physical)
+                variables = deployed.get("Environment", {}).get("Variables", {})
+                reachable = {key: self._within_reach(value) for key, value in variables.items()}
+                properties = template["Resources"][f"{name}Function"]["Properties"]
+                properties["Environment"] = {"Variables": reachable | {"AWS_ENDPOINT_URL": endpoint}}
+        child = folder / "sam-local.yaml"
+        self._stop.callback(child.unlink, missing_ok=True)
+        child.write_text(json.dumps(template))
 
     def __enter__(self) -> Self:
         return self
@@ -79,9 +86,10 @@ class SamLocal:
         AssertionError
             When the function raises: SAM's own exit status does not tell.
         """
-        event = replaced(json.loads((EVENTS / f"{stem}.json").read_text()), values)
         name = "".join(word.capitalize() for word in stem.split("_"))
-        command = [str(Path(sys.executable).with_name("sam")), "local", "invoke", f"Pipeline/{name}Function"]
+        stack = self._floor.stack_of[name]
+        event = replaced(json.loads((EVENTS / stack.lower() / f"{stem}.json").read_text()), values)
+        command = [str(Path(sys.executable).with_name("sam")), "local", "invoke", f"{stack}/{name}Function"]
         command += ["--template", str(self._template), "--event", "-", "--language-extensions", "--region", "us-east-1"]
         command += ["--env-vars", str(self._variables), *(["--skip-pull-image"] if self._stand_in else [])]
         outcome = subprocess.run(
@@ -121,8 +129,9 @@ class SamLocal:
         secrets = self._floor.cloud.session().client("secretsmanager")
         for row in secrets.list_secrets()["SecretList"]:
             value = json.loads(secrets.get_secret_value(SecretId=row["ARN"])["SecretString"])
-            if "url" in value:
-                value["url"] = self._within_reach(value["url"])
+            urls = {key: self._within_reach(value[key]) for key in ("url", "api_url", "webhook_url") if key in value}
+            if urls:
+                value |= urls
                 secrets.put_secret_value(SecretId=row["ARN"], SecretString=json.dumps(value))
 
     def _within_reach(self, value: str) -> str:
