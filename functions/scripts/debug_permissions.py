@@ -123,8 +123,12 @@ def boundary_of(iam: Any, found: dict[str, Any]) -> Iterator[Policy]:
 
 
 def document_of(iam: Any, arn: str, source: str) -> Policy:
-    version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    try:
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        document = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    except iam.exceptions.NoSuchEntityException:
+        # Deleted while this script reads; the decision is IAM's all the same.
+        source, document = f"{source} (not found)", {}
     return Policy(arn.rpartition("/")[2], source, document)
 
 
