@@ -26,13 +26,17 @@ from typing import Any
 from unittest.mock import patch
 
 from local import sandbox
-from tests import scenarios
+from tests import scenarios, script_scenarios
 from tests.scenarios import Floor, Missing, adopted, dead_letter
 
 Scenario = Callable[[Floor], None]
 
 # Retries wait a hundredth of their time: what fails for want of a permission fails each time.
 SETTINGS = {"SFN_WAIT_SCALE": "0.01", "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.05"}
+
+
+# A policy has to allow something.
+NOTHING = {"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}
 
 
 def _jobs_of(role: str, model: str) -> list[tuple[str, str, tuple[Scenario, ...]]]:
@@ -73,6 +77,7 @@ MISSED_BY = {"Models": _PIPELINE, "Pipeline": _PIPELINE}
 
 # What cannot be missed on the local cloud, or at all: role, action, resource, reason.
 _PIPELINE_EXEMPT = [
+    *script_scenarios.EXEMPT,
     ("Model", "logs:*", "*", "the local cloud writes the container's log in SageMaker's own name"),
     ("Model", "ecr:*", "*", "no image is pulled: the model server runs as a process"),
     ("Model", "cloudwatch:*", "*", "SageMaker's own metrics of a container are not made here"),
@@ -243,23 +248,42 @@ def _outcome(floor: Floor, permission: Permission) -> Outcome:
 
 @contextmanager
 def _taken_away(floor: Floor, permission: Permission) -> Iterator[None]:
-    place = {"RoleName": permission.role_name, "PolicyName": permission.policy}
     document = _document(floor, permission.role_name, permission.policy)
-    reduced = permission.without(document)
-    if reduced["Statement"]:
-        floor.iam.put_role_policy(**place, PolicyDocument=json.dumps(reduced))
+    reduced = json.dumps(permission.without(document))
+    if permission.role_name:
+        place = {"RoleName": permission.role_name, "PolicyName": permission.policy}
+        if json.loads(reduced)["Statement"]:
+            floor.iam.put_role_policy(**place, PolicyDocument=reduced)
+        else:
+            floor.iam.delete_role_policy(**place)
+        put_back = lambda: floor.iam.put_role_policy(**place, PolicyDocument=json.dumps(document))
     else:
-        floor.iam.delete_role_policy(**place)
+        put_back = _another_version(floor, permission.policy, reduced)
     _forget_secrets(floor, permission)
     try:
         yield
     finally:
-        floor.iam.put_role_policy(**place, PolicyDocument=json.dumps(document))
+        put_back()
+
+
+def _another_version(floor: Floor, arn: str, document: str) -> Callable[[], None]:
+    """Let a policy that roles share say something else; what is returned takes that back."""
+    iam = floor.iam
+    before = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    if not json.loads(document)["Statement"]:
+        document = json.dumps({"Version": "2012-10-17", "Statement": [NOTHING]})
+    made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=document, SetAsDefault=True)["PolicyVersion"]
+
+    def put_back() -> None:
+        iam.set_default_policy_version(PolicyArn=arn, VersionId=before)
+        iam.delete_policy_version(PolicyArn=arn, VersionId=made["VersionId"])
+
+    return put_back
 
 
 def _forget_secrets(floor: Floor, permission: Permission) -> None:
     """Functions keep a secret for a minute; those whose configuration was touched read it again."""
-    if permission.actions[0].startswith("secretsmanager:"):
+    if permission.actions[0].startswith("secretsmanager:") and permission.role in floor.functions:
         name = floor.functions[permission.role]
         timeout = floor.lambda_.get_function_configuration(FunctionName=name)["Timeout"]
         floor.lambda_.update_function_configuration(FunctionName=name, Timeout=timeout)
@@ -317,7 +341,12 @@ def sample(taken: list[Permission], count: int, seed: str) -> list[Permission]:
 
 
 def _document(floor: Floor, role_name: str, policy: str) -> dict[str, Any]:
-    document = floor.iam.get_role_policy(RoleName=role_name, PolicyName=policy)["PolicyDocument"]
+    if role_name:
+        document = floor.iam.get_role_policy(RoleName=role_name, PolicyName=policy)["PolicyDocument"]
+    else:
+        version = floor.iam.get_policy(PolicyArn=policy)["Policy"]["DefaultVersionId"]
+        found = floor.iam.get_policy_version(PolicyArn=policy, VersionId=version)["PolicyVersion"]
+        document = found["Document"]
     return {**document, "Statement": _listed(document["Statement"])}
 
 

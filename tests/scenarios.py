@@ -55,9 +55,11 @@ class Floor:
         self._began_ms = 0
 
     def _resources(self, cloudformation: Any) -> None:
-        """What the stacks are made of: physical names by logical id without "Function" and "Role", and back."""
+        """What the stacks are made of: physical names by logical id without "Function", "Role" and "Policy", and back."""
         self.functions: dict[str, str] = {}
         self.roles: dict[str, str] = {}
+        self.policies: dict[str, str] = {}
+        self.machines: dict[str, str] = {}
         self.names: dict[str, str] = {}
         # Which child stack of the template a function or a role is of.
         self.stack_of: dict[str, str] = {}
@@ -74,6 +76,10 @@ class Floor:
                     self.functions[name.removesuffix("Function")] = physical
                 elif kind == "IAM::Role":
                     self.roles[name.removesuffix("Role").removesuffix("Function")] = physical
+                elif kind == "IAM::ManagedPolicy":
+                    self.policies[name.removesuffix("Policy")] = physical
+                elif kind == "StepFunctions::StateMachine":
+                    self.machines[name] = physical
                 if kind in ("Lambda::Function", "DynamoDB::Table", "S3::Bucket", "SQS::Queue", "SNS::Topic"):
                     self.names[physical.rpartition("/")[2].rpartition(":")[2]] = name
 
@@ -459,17 +465,15 @@ def dead_letter(function: str) -> Callable[[Floor], None]:
 
 
 def deployed_again(floor: Floor) -> None:
-    """Step Functions takes the machines with their roles and log group, as a deployment hands them over."""
-    group = floor.logs.describe_log_groups(logGroupNamePrefix="/aws/vendedlogs/states/")["logGroups"][0]["arn"]
-    logging = {"level": "ERROR", "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group}}]}
-    for arn in (floor.machine, floor.outputs["ClusterBatchesArn"]):
+    """Step Functions takes the machines with their roles and log groups, as a deployment hands them over."""
+    for arn in floor.machines.values():
         machine = floor.sfn.describe_state_machine(stateMachineArn=arn)
         try:
             floor.sfn.update_state_machine(
                 stateMachineArn=arn,
                 definition=machine["definition"],
                 roleArn=machine["roleArn"],
-                loggingConfiguration=logging,
+                loggingConfiguration=machine["loggingConfiguration"],
             )
         except floor.sfn.exceptions.ClientError as error:
             raise Missing(f"update refused: {_short(error.response['Error']['Message'])}") from error

@@ -61,12 +61,16 @@ def _resource_arn(
     if service == "scheduler" and path.startswith("/schedules/"):
         group = query.get("groupName") or _json(body).get("GroupName") or "default"
         name = unquote(path.removeprefix("/schedules/"))
-        return f"arn:aws:scheduler:{region}:{account}:schedule/{group[0] if isinstance(group, list) else group}/{name}"
+        return f"arn:aws:scheduler:{region}:{account}:schedule/{_first(group)}/{name}"
+    if service == "iam" and query.get("PolicySourceArn"):
+        return _first(query["PolicySourceArn"])
+    if service == "rds" and query.get("DBParameterGroupName"):
+        return f"arn:aws:rds:{region}:{account}:pg:{_first(query['DBParameterGroupName'])}"
+    if service == "rds" and query.get("ResourceIdentifier"):
+        return _first(query["ResourceIdentifier"])
     if service == "lambda" and path.endswith("/provisioned-concurrency") and query.get("Qualifier"):
-        qualifier = query["Qualifier"]
         name = unquote(path.split("/")[3]).rpartition(":")[2]
-        qualifier = qualifier[0] if isinstance(qualifier, list) else qualifier
-        return f"arn:aws:lambda:{region}:{account}:function:{name}:{qualifier}"
+        return f"arn:aws:lambda:{region}:{account}:function:{name}:{_first(query['Qualifier'])}"
     return None
 
 
@@ -82,6 +86,10 @@ def _ecs_resource(operation: str, request: dict[str, Any], region: str, account:
     if operation in _CLUSTER_ACTIONS:
         return f"{prefix}:cluster/{(request.get('clusters') or [cluster])[0].rpartition('/')[2]}"
     return None
+
+
+def _first(value: Any) -> str:
+    return value[0] if isinstance(value, list) else value
 
 
 def _json(body: bytes) -> dict[str, Any]:
