@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -33,8 +34,6 @@ Scenario = Callable[[Floor], None]
 
 # Retries wait a hundredth of their time: what fails for want of a permission fails each time.
 SETTINGS = {"SFN_WAIT_SCALE": "0.01", "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.05"}
-
-
 # A policy has to allow something.
 NOTHING = {"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}
 
@@ -72,12 +71,28 @@ _PIPELINE: list[tuple[str, str, tuple[Scenario, ...]]] = [
     ("*", "*", (scenarios.whole_run,)),
 ]
 
+
+@cache
+def _in_shop(scenario: script_scenarios.Scenario) -> Scenario:
+    """An ops script's scenario, on this floor."""
+
+    def run(floor: Floor) -> None:
+        scenario(script_scenarios.shop(floor.deployment))
+
+    run.__name__ = scenario.__name__
+    return run
+
+
+_SCRIPTS: list[tuple[str, str, tuple[Scenario, ...]]] = [
+    *((role, action, tuple(map(_in_shop, some))) for role, action, some in script_scenarios.MISSED_BY),
+    ("*", "logs:*", (scenarios.deployed_again,)),
+]
+
 # Which scenario misses what, by child stack of the template.
-MISSED_BY = {"Models": _PIPELINE, "Pipeline": _PIPELINE}
+MISSED_BY = {"Models": _PIPELINE, "Pipeline": _PIPELINE, "Scripts": _SCRIPTS}
 
 # What cannot be missed on the local cloud, or at all: role, action, resource, reason.
 _PIPELINE_EXEMPT = [
-    *script_scenarios.EXEMPT,
     ("Model", "logs:*", "*", "the local cloud writes the container's log in SageMaker's own name"),
     ("Model", "ecr:*", "*", "no image is pulled: the model server runs as a process"),
     ("Model", "cloudwatch:*", "*", "SageMaker's own metrics of a container are not made here"),
@@ -86,14 +101,17 @@ _PIPELINE_EXEMPT = [
     ("AlertPipeline", "states:StopExecution", "*", "the local cloud ends a child execution without asking"),
     ("AlertPipeline", "lambda:*", "*-ReportFailure*", "the rule on the execution's status reports a failure too"),
 ]
-EXEMPT = {"Models": _PIPELINE_EXEMPT, "Pipeline": _PIPELINE_EXEMPT}
+EXEMPT = {"Models": _PIPELINE_EXEMPT, "Pipeline": _PIPELINE_EXEMPT, "Scripts": script_scenarios.EXEMPT}
 # What a stack's scenarios find ready.
 PREPARED = [scenarios.prepare]
 
 
 @dataclass(frozen=True)
 class Permission:
-    """A statement of a role's inline policy, or a single action or resource of it."""
+    """A statement of a role's inline policy or of a policy that roles share, or a single action or resource of it.
+
+    `role_name` is empty where roles share the policy; `role` is its logical id without Policy then, `policy` its ARN.
+    """
 
     stack: str
     role: str
@@ -180,19 +198,24 @@ def deployed(say: Callable[[str], None] = lambda text: None) -> Iterator[Floor]:
 
 
 def permissions(floor: Floor, parts: bool = False) -> list[Permission]:
-    """All that the roles' inline policies grant, in the roles' order of name."""
+    """All that the roles' inline policies and the policies that they share grant, in the order of their names."""
+    places = [
+        (floor.stack_of[role], role, role_name, policy)
+        for role, role_name in sorted(floor.roles.items())
+        for policy in sorted(floor.iam.list_role_policies(RoleName=role_name)["PolicyNames"])
+    ]
+    places += [(floor.stack_of[f"{name}Policy"], name, "", arn) for name, arn in sorted(floor.policies.items())]
     found = []
-    for role, role_name in sorted(floor.roles.items()):
-        if floor.stack_of[role] not in MISSED_BY:
+    for place in places:
+        if place[0] not in MISSED_BY:
             continue
-        for policy in sorted(floor.iam.list_role_policies(RoleName=role_name)["PolicyNames"]):
-            for index, statement in enumerate(_document(floor, role_name, policy)["Statement"]):
-                whole = Permission(floor.stack_of[role], role, role_name, policy, index, json.dumps(statement))
-                found.append(whole)
-                if parts and len(whole.actions) > 1:
-                    found += [replace(whole, action=action) for action in whole.actions]
-                if parts and len(whole.resources) > 1:
-                    found += [replace(whole, resource=resource) for resource in whole.resources]
+        for index, statement in enumerate(_document(floor, *place[2:])["Statement"]):
+            whole = Permission(*place, index, json.dumps(statement))
+            found.append(whole)
+            if parts and len(whole.actions) > 1:
+                found += [replace(whole, action=action) for action in whole.actions]
+            if parts and len(whole.resources) > 1:
+                found += [replace(whole, resource=resource) for resource in whole.resources]
     return found
 
 
