@@ -269,7 +269,7 @@ def test_record_says_who_what_and_what_came_of_it(audit):
     assert record["function"].endswith(":test-example")
 
 
-def test_secrets_are_in_no_record_log_or_plan(audit, capsys):
+def test_secrets_are_in_no_record_log_or_plan(audit, caplog):
     def leak(parameters, run):
         secret = parameters.password.get_secret_value()
         run.write("sqs").create_queue(QueueName=secret)
@@ -279,7 +279,18 @@ def test_secrets_are_in_no_record_log_or_plan(audit, capsys):
         _, body = call(leak, {"password": "hunter22", "dry_run": dry_run})
         assert "hunter22" not in json.dumps(body)
     assert "hunter22" not in str(audit.scan()["Items"])
-    assert "hunter22" not in "".join(line for line in capsys.readouterr().out.splitlines() if "Traceback" not in line)
+    logged = " ".join(str(vars(record)) for record in caplog.records)
+    assert "Traceback" in logged and "hunter22" not in logged
+
+
+def test_secret_that_a_script_returns_is_masked(audit):
+    def leak(parameters, run):
+        return {"rows": [{"text": f"it is {parameters.password.get_secret_value()}"}], "count": 1}
+
+    for dry_run in (True, False):
+        _, body = call(leak, {"password": "hunter22", "dry_run": dry_run})
+        assert "it is ***" in json.dumps(body)
+    assert "hunter22" not in str(audit.scan()["Items"])
 
 
 def test_refused_input_is_recorded_without_its_values(audit):

@@ -251,8 +251,16 @@ class Mask:
             text = text.replace(secret, _MASK)
         return text
 
+    def content(self, value: Any) -> Any:
+        """JSON without the parameters' secrets, and else as it is."""
+        if isinstance(value, dict):
+            return {key: self.content(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.content(item) for item in value]
+        return self.text(value) if isinstance(value, str) else value
+
     def value(self, value: Any) -> Any:
-        """A JSON value of the same shape; long texts are cut."""
+        """A JSON value of the same shape to be looked at: what keys name a secret goes too, long texts are cut."""
         if isinstance(value, Mapping):
             return {
                 str(key): _MASK if _is_secret(str(key)) and (isinstance(item, Planned) or item) else self.value(item)

@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -375,12 +376,19 @@ class Script(Generic[P]):
         except Exception as error:  # noqa: BLE001 - the answer is its report
             calls = run.calls if run else []
             told = _told_error(error, run.services if run else {})
-            log = logger.warning if isinstance(told, _EXPECTED) else logger.exception
-            log("the script failed", extra={"error_type": type(told).__name__, "reason": mask.text(str(told))})
+            extra = {"error_type": type(told).__name__, "reason": mask.text(str(told))}
+            if isinstance(told, _EXPECTED):
+                logger.warning("the script failed", extra=extra)
+            else:
+                trace = mask.text("".join(traceback.format_exception(error)))
+                logger.error("the script failed", extra={**extra, "exception": trace})
             return failed(self.name, told, calls, mask, changed=bool(run and run.changed)), calls
         if request.dry_run:
-            return planned(self.name, result, run.calls), run.calls
-        return done(self.name, result, changed=run.changed), run.calls
+            answer = planned(self.name, result, run.calls)
+        else:
+            answer = done(self.name, result, changed=run.changed)
+        answer.content = mask.content(answer.content)
+        return answer, run.calls
 
     def _approval(self, request: Request[P]) -> list[dict[str, Any]] | None:
         """The write calls that were approved; None where the script needs no approval."""
