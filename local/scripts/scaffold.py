@@ -298,7 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--from", dest="source", type=Path, help="a .sh or .py snippet for it to run")
     given = parser.parse_args(arguments)
     try:
-        made = make(given.name, given.owner, source=given.source)
+        made = make(given.name, given.owner, source=given.source.expanduser() if given.source else None)
     except ScaffoldError as error:
         print(f"make script: {error}", file=sys.stderr)
         return 2
