@@ -78,7 +78,15 @@ def tell_held(slack: Slack | None, now: float) -> int:
         for row in held
     ]
     notice = {"limit": per_hour, "incidents": rows, "until": next_hour(now)}
-    notices.send(*held_mail(notice))
-    if slack:
-        slack.post(held_back_message(notice), key=f"held-{hour_of(now)}")
+    try:
+        notices.send(*held_mail(notice))
+    except WatchfloorError:
+        incidents.release_held_notice(hour_of(now))
+        raise
+    try:
+        if slack:
+            slack.post(held_back_message(notice), key=f"held-{hour_of(now)}")
+    except WatchfloorError as error:
+        # The mail has told it.
+        logger.warning("not told in Slack", extra={"error": str(error)})
     return len(held)

@@ -240,6 +240,12 @@ def test_held_back_is_told_once_an_hour(stored):
     ]
 
 
+def test_notice_that_could_not_be_told_is_told_by_the_next(stored):
+    assert stored.claim_held_notice("12")
+    stored.release_held_notice("12")
+    assert stored.claim_held_notice("12")
+
+
 def test_tokens_of_a_day_are_reserved_up_to_the_limit_and_settled_after(stored):
     assert stored.reserve_tokens("2026-11-20", 600, 1_000)
     assert not stored.reserve_tokens("2026-11-20", 600, 1_000)

@@ -237,6 +237,13 @@ class IncidentTable:
             ExpressionAttributeValues={":yes": True, ":expiry": int(time.time()) + _LIMIT_SECONDS},
         )
 
+    def release_held_notice(self, hour: str) -> None:
+        """Whoever claimed it could not tell."""
+        with passing_errors():
+            self._table.update_item(
+                Key={"fingerprint": "limit#starts", "item": f"hour#{hour}"}, UpdateExpression="REMOVE is_told"
+            )
+
     def reserve_tokens(self, day: str, tokens: int, limit: int) -> bool:
         """Set so many of the day's tokens aside; False where they are not left."""
         if tokens > limit:
