@@ -228,7 +228,8 @@ def discovered(record: Row) -> Row:
     start = message.find("{")
     if start >= 0 and message.endswith("}"):
         try:
-            row |= dict(_flat(json.loads(message[start:])))
+            # What a line says of itself does not take the place of the system's own fields.
+            row = dict(_flat(json.loads(message[start:]))) | row
         except ValueError:
             pass
     if "/aws/lambda/" in record.get("@log", ""):

@@ -94,6 +94,12 @@ def test_dedup_earliest_latest_and_comments():
     assert run("stats earliest(service) as first, latest(service) as last") == [{"first": "orders", "last": "users"}]
 
 
+def test_a_line_cannot_pretend_to_be_from_elsewhere():
+    pretending = record(1, {"@logStream": "other", "@message": "lie", "level": "INFO"})
+    (row,) = Query("fields @logStream, @message, level").run([pretending])
+    assert (row["@logStream"], row["@message"]) == ("s", pretending["@message"])
+
+
 @pytest.mark.parametrize(
     "query",
     [
