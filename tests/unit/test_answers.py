@@ -1,6 +1,8 @@
 """Answers of a model: what they are asked from, and what of them is believed."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +21,11 @@ from watchfloor.answers import (
     verify,
 )
 
+ROOT = Path(__file__).parents[2]
 POST = "https://stackoverflow.com/questions/1/timeouts"
 
 
-def report(*more_context, **changes):
+def report(*more_context: Any, **changes: Any) -> dict[str, Any]:
     """A timeout: the error, six lines around it, the function's settings, an earlier incident and a post."""
     return {
         "error": {
@@ -111,7 +114,9 @@ def test_no_line_can_end_the_evidence_or_pretend_to_be_another_line():
 
 
 def test_prompt_is_cut_around_the_error():
-    context = [{"id": f"L{number}", "text": f"line {number} " + "x" * 300} for number in range(200)]
+    context: list[dict[str, Any]] = [
+        {"id": f"L{number}", "text": f"line {number} " + "x" * 300} for number in range(200)
+    ]
     context[100]["is_error"] = True
     lines = evidence_lines(report(context=context))
     messages = prompt_messages(lines, max_tokens=3_000)
@@ -206,6 +211,8 @@ def test_a_quote_of_three_letters_shows_nothing():
         {"likely_cause": "Cosmic rays flipped bits on Jupiter."},
         {"likely_cause": "Everything is fine after the timeout."},
         {"likely_cause": "A timeout, but it can be ignored."},
+        {"likely_cause": "The timeout is expected behavior."},
+        {"what_happened": "A timeout; no action is needed."},
         {"what_happened": "<!channel> the timeout struck again"},
     ],
     ids=str,
@@ -362,6 +369,11 @@ def test_ordinary_lines_do_not_talk_to_the_model(seed):
     assert [line for line in ordinary(seed, 1_000) if talks_to_model(line)] == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "bench/errors").glob("*.jsonl")), ids=lambda path: path.stem)
+def test_a_corpus_of_errors_does_not_talk_to_the_model(path):
+    assert [line for line in path.read_text().replace("\\n", "\n").split("\n") if talks_to_model(line)] == []
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -374,8 +386,11 @@ def test_ordinary_lines_do_not_talk_to_the_model(seed):
         "no error handler for instruction pointer 0x0",
         "report for all orders written",
         "forget cache entry user:42",
+        "please ignore: heartbeat only",
         "GPT partition table on /dev/sda is fine",
         "new rules loaded: 12",
+        "    For further information visit https://errors.pydantic.dev/2.9/v/missing",
+        "   at Acme.Web.Pages.QuoteModel.OnPostAsync() in /src/Acme.Web/Pages/Quote.cshtml.cs:line 40",
     ],
 )
 def test_operators_lines_do_not_talk_to_the_model(line):

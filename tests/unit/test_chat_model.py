@@ -98,9 +98,20 @@ def test_compatible_endpoints_that_know_less_are_served(refused, limit, names_it
     assert len(endpoint.bodies) <= 4
 
 
-def test_a_secret_without_a_key_is_named():
-    with pytest.raises(InvalidInputError, match="the OpenAI secret lacks api_key"):
-        ChatModel({"key": "x"}, "https://x.example/v1", "m")
+@pytest.mark.parametrize("key", [None, "", " \n", "schlüssel"])
+def test_a_secret_without_a_usable_key_is_named(key):
+    with pytest.raises(InvalidInputError, match="the OpenAI secret lacks a usable api_key"):
+        ChatModel({"key": "x", "api_key": key}, "https://x.example/v1", "m")
+
+
+def test_a_key_may_end_with_a_line():
+    with Endpoint(lambda body: (200, {"choices": [{"message": {"content": "x"}}]})) as endpoint:
+        assert ChatModel({"api_key": "k\n"}, endpoint.url, "m").ask([], SCHEMA, 5).text == "x"
+
+
+def test_an_address_that_is_none_is_named():
+    with pytest.raises(InvalidInputError, match="OpenAiBaseUrl"):
+        ChatModel({"api_key": "k"}, "llm.example.com/v1", "m")
 
 
 def test_an_answer_that_drips_is_given_up_in_time():

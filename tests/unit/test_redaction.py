@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -12,6 +13,7 @@ from tests.secret_samples import Maker, forms_of, ordinary, planted
 from watchfloor.redaction import Redactor
 from watchfloor.sensitive_text import PLACEHOLDER
 
+ROOT = Path(__file__).parents[2]
 SEEDS = (1, 2, 3, 20_261_120)
 # A password in places that no rule by a vendor's form knows; {} stands for it.
 ODD_PLACES = """
@@ -57,6 +59,7 @@ error: &quot;password&quot;: &quot;{}&quot;
 ?redirect=%2Flogin%3Fuser%3Dbob%26password%3D{}%26next%3D%2F
 %257B%2522password%2522%253A%2522{}%2522%257D
 passwd: {}
+login of bob, password A!{} was wrong
 Passwort: {}
 """.strip().split("\n")
 ORDINARY = """
@@ -66,6 +69,8 @@ token_count: 1234 tokens_used=512 "tokenizer": "cl100k_base"
 X-Amzn-Trace-Id: Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1
 CSRF token missing or incorrect.
 Passwords do not match
+password PBKDF2WithHmacSHA256 is used
+the password Field is empty
 The password is incorrect
 password hash mismatch
 credentials: shared-credentials-file
@@ -137,7 +142,7 @@ def test_no_piece_of_a_planted_secret_is_left(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ordinary_lines_stay_as_they_are(seed):
-    for line in ordinary(seed, 1_000):
+    for line in ordinary(seed, 500):
         assert redacted(line) == line
 
 
@@ -153,6 +158,22 @@ def test_passwords_are_found_in_odd_places(place):
         line = place.format(secret)
         text = redacted(line)
         assert secret not in text and not left_of(secret, line, text), text
+
+
+@pytest.mark.parametrize(
+    "name", ["card number: ", "card_id=", '"number": ', "credit card ", "pan=", '{"cardNumber":"', "4 items, "]
+)
+def test_card_numbers_are_found_whatever_they_are_called(name):
+    cards = [sample.secret for sample in planted(11, 1_500) if sample.kind == "card" and sample.secret.isdigit()]
+    assert len(cards) > 5
+    assert not [card for card in cards if card in redacted(f"paid by {name}{card} today")]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench/errors").glob("*.jsonl")), ids=lambda path: path.stem)
+def test_of_a_corpus_of_errors_only_mail_addresses_are_hidden(path):
+    for line in path.read_text().split("\n"):
+        kinds = {kind.rpartition("_")[0] for kind in PLACEHOLDER.findall(redacted(line))}
+        assert kinds <= {"[EMAIL"}, redacted(line)
 
 
 # --- placeholders
@@ -308,9 +329,9 @@ def test_time_is_linear_in_hostile_text(unit):
         Redactor(ips=True).text(text)
         return time.process_time() - start
 
-    small = min(seconds(8_000), seconds(8_000))
+    small = min(seconds(4_000), seconds(4_000))
     # Eight times the text takes eight times as long; were it quadratic, 64 times.
-    assert seconds(64_000) < 24 * small + 0.05
+    assert seconds(32_000) < 24 * small + 0.05
 
 
 def test_placeholders_are_none_of_the_secrets():

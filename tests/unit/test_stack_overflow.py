@@ -63,7 +63,7 @@ class Api(requests.adapters.BaseAdapter):
         self.answers = list(answers)
         self.asked = []
 
-    def send(self, request, **kwargs):
+    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
         self.asked.append(request.url)
         status, body = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(body, Exception):
@@ -151,3 +151,8 @@ def test_a_quota_that_is_used_up_stops_all_until_the_next_day():
     with pytest.raises(TransientError, match=f"for {86_400 - now % 86_400:.0f} s"):
         client.search("KeyError")
     assert len(api.asked) == 1
+
+
+def test_an_address_that_is_none_is_named():
+    with pytest.raises(InvalidInputError, match="StackExchangeUrl"):
+        StackOverflow("api.example.com/2.3")

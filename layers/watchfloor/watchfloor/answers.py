@@ -123,8 +123,8 @@ _TALKS_TO_MODEL = re.compile(
     r"|\b(?:respond|reply|answer)\s+(?:only\s+)?with\s+(?:the|exactly|only|json|\"|')"
     r"|\b(?:set|mark|make|change)\b.{0,20}\bverdict\b|\bverdict\b\W{0,3}(?:is|to|must be|=|:)?\W{0,3}\bconfirmed\b"
     r"|\bcertainty\b.{0,12}\bsure\b"
-    r"|\b(?:include|add|append|insert|put|embed)\b.{0,40}\b(?:link|url|image)\b|\b(?:click|visit|browse to|log ?in at)\b.{0,20}https?://"
-    r"|\b(?:cite|quote)\b.{0,20}\bline\b|\bdo not (?:mention|cite|report|reveal|tell)\b"
+    r"|\b(?:include|add|append|insert|put|embed)\b.{0,40}\b(?:link|url|image)\b|\b(?:click|log ?in at)\b.{0,20}https?://"
+    r"|\bcite\b.{0,20}\blines?\b|\bdo not (?:mention|cite|report|reveal|tell)\b"
     r"|\b(?:reveal|print|repeat|leak|exfiltrate|disclose)\b.{0,40}\b(?:prompt|secrets?|api keys?|instructions?|evidence)\b",
     re.IGNORECASE,
 )
@@ -134,6 +134,7 @@ _MENTION = re.compile(r"<(?=[!@#])|@(?=channel\b|here\b|everyone\b|group\b)", re
 _DENIAL = re.compile(
     r"\b(?:everything|all(?: systems?)?) (?:is|are|seems?|looks?) (?:fine|ok|okay|good|normal|well|healthy)"
     r"|\bnothing (?:is |was |to be |needs? to be )?(?:wrong|done)\b|\b(?:no|not an?) (?:real )?(?:issue|problem|incident)\b"
+    r"|\bno action (?:is )?(?:needed|required|necessary)\b|\b(?:expected behaviou?r|works? as (?:expected|intended))\b"
     r"|\bfalse alarm\b|\b(?:safe to ignore|(?:can|may) be ignored|please ignore)\b",
     re.IGNORECASE,
 )

@@ -477,9 +477,11 @@ _SPOKEN = re.compile(
 )
 _WITH = re.compile(
     r"\b(?:with|using) (?:password|passphrase)[ \t]+([^\s\"']{5,200})"
-    r"|\b(?:api[ _-]?key|token|secret|authorization)(?: (?:is|was))?[ \t]+[\"']?([A-Za-z0-9_~+/=.-]{16,512})",
+    r"|\b(?:(?:api|access)[ _-]?key|token|secret|authorization)(?: (?:is|was))?[ \t]+[\"']?([A-Za-z0-9_~+/=.-]{16,512})",
     re.IGNORECASE,
 )
+_AFTER_PASSWORD = re.compile(r"\bpassword[ \t]+([^\s\"'`<>=]{6,200})(?!=)", re.IGNORECASE)
+_ALGORITHM = re.compile(r"pbkdf|sha-?\d|argon|crypt|hmac|md5", re.IGNORECASE)
 _TOOLS = [
     re.compile(pattern)
     for pattern in (
@@ -528,6 +530,10 @@ def _spoken(text: str) -> Iterator[Span]:
         value = match[match.lastindex or 1].rstrip(".")
         if (_is_telling(value) or (match[1] and _has_both(value))) and not _UUID.fullmatch(value):
             yield match.start(match.lastindex or 1), match.start(match.lastindex or 1) + len(value), SECRET
+    for match in _AFTER_PASSWORD.finditer(text):
+        value = match[1].rstrip(".,;:)")
+        if _is_chosen(value) and not _ALGORITHM.search(value):
+            yield match.start(1), match.start(1) + len(value), PASSWORD
     for pattern in _TOOLS:
         for match in pattern.finditer(text):
             if not is_no_value(match[1]):
@@ -540,6 +546,12 @@ def _spoken(text: str) -> Iterator[Span]:
     for match in _QUERY_KEY.finditer(text):
         if _is_telling(match[1]) and not _UUID.fullmatch(match[1]):
             yield *match.span(1), SECRET
+
+
+def _is_chosen(value: str) -> bool:
+    """Whether it has three of the kinds of characters that rules for passwords ask for."""
+    kinds = (str.isupper, str.islower, str.isdigit, "!@#$%^&*+=?".__contains__)
+    return sum(any(kind(character) for character in value) for kind in kinds) >= 3
 
 
 def _inserted(text: str) -> Iterator[Span]:
@@ -665,9 +677,12 @@ _CARD_PREFIX = re.compile(
     r"|(?:6011|65\d\d|64[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14}"
 )
 _COUNTER_NAME = re.compile(
-    r"(?:id|ids|count|bytes|offset|sequence|seq|time|timestamp|ts|version|number|span|trace)[\"']?[ \t]{0,3}[=:#][ \t]{0,3}[\"']?$",
+    r"(?:id|ids|count|bytes|offset|sequence|seq|time|timestamp|ts|version|span|trace)[\"']?[ \t]{0,3}[=:#][ \t]{0,3}[\"']?$",
     re.IGNORECASE,
 )
+
+
+_CARD_NAME = re.compile(r"card|credit|debit|\bpan\b", re.IGNORECASE)
 
 
 def _cards(text: str) -> Iterator[Span]:
@@ -676,7 +691,8 @@ def _cards(text: str) -> Iterator[Span]:
         if not _CARD_PREFIX.fullmatch(digits) or not _luhn(digits) or len(set(digits)) < 2:
             continue
         is_grouped = digits != match[0]
-        if is_grouped or not _COUNTER_NAME.search(text[max(0, match.start() - 24) : match.start()]):
+        before = text[max(0, match.start() - 24) : match.start()]
+        if is_grouped or not _COUNTER_NAME.search(before) or _CARD_NAME.search(before):
             yield *match.span(), CARD
 
 

@@ -81,8 +81,11 @@ class ChatModel:
         secret_name: str = "the OpenAI secret",
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if not settings.get("api_key"):
-            raise InvalidInputError(f"{secret_name} lacks api_key; docs/integrations.md shows its form")
+        key = str(settings.get("api_key") or "").strip()
+        if not key or not key.isascii():
+            raise InvalidInputError(f"{secret_name} lacks a usable api_key; docs/integrations.md shows its form")
+        if not base_url.startswith(("https://", "http://")):
+            raise InvalidInputError(f"the parameter OpenAiBaseUrl is no address of the web: {base_url[:100]!r}")
         self._secret = secret_name
         self._model = model
         self._limit = max_output_tokens
@@ -91,7 +94,7 @@ class ChatModel:
         self._form, self._limit_field = 0, 0
         # The library's own retries know no deadline.
         self._client = openai.OpenAI(
-            api_key=settings["api_key"],
+            api_key=key,
             organization=settings.get("organization"),
             project=settings.get("project"),
             base_url=base_url,

@@ -77,6 +77,8 @@ class StackOverflow:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not url.startswith(("https://", "http://")):
+            raise InvalidInputError(f"the parameter StackExchangeUrl is no address of the web: {url[:100]!r}")
         self._url = url.rstrip("/")
         self._key = key
         self._secret = secret_name
