@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from local.scripts import pages
-from local.scripts.catalog import FOLDER, ROOT, Entry
+from local.scripts.catalog import FOLDER, ROOT, Entry, ScriptError
 from watchfloor.scripts import GROUPS, MAX_NAME_CHARACTERS, NAME
 
 SNIPPETS = FOLDER / "snippets"
@@ -299,7 +299,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         made = make(given.name, given.owner, source=given.source.expanduser() if given.source else None)
-    except ScaffoldError as error:
+        made += pages.write()
+    except (ScaffoldError, ScriptError) as error:
         print(f"make script: {error}", file=sys.stderr)
         return 2
     for path in made:
