@@ -60,7 +60,7 @@ _FAILURE = re.compile(
     r"\b(?:error|errors|errored|fail|failed|fails|failing|failure|failures|exception|fatal|panic|panicked|crash|crashed|abort|aborted|refused|denied|"
     r"forbidden|unauthorized|timed out|timeout|time-out|cannot|can't|could not|couldn't|unable|unhandled|uncaught|killed|corrupt|corrupted|exceeded|"
     r"unreachable|no space left|out of memory|segmentation fault|segfault|oom|deadlock|not found|undefined|invalid|broken pipe|reset by peer|core dumped|"
-    r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|lost connection|must not be|is null|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|fallito|falhou|fout|mislukt)\b",
+    r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|lost connection|must not be|is null|already in use|exhausted|too many|too large|unhealthy|mismatch|expired|overflow|out of range|insufficient|malformed|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|fallito|falhou|fout|mislukt)\b|\bERR!",
     re.IGNORECASE,
 )
 # What a line says when nothing went wrong although the word is there.

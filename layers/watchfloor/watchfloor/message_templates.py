@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from watchfloor.trace_headers import ends_like_a_type
+
 MAX_TEMPLATE = 2_000
 _MAX_WORDS = 60
 MASK = "*"
@@ -50,7 +52,7 @@ _SYMBOLS = [
 _CODES = re.compile(
     r"\b(?:ORA-\d{5}|SQLSTATE\[?\s?[:=]?\s?[0-9A-Z]{5}|SQLSTATE\[\w{5}\]|SP2-\d{4}|DB2-\d{4}|E1[10]\d{3}\b|errno[ =:]\s?-?\d{1,4}|Errno -?\d{1,4}|"
     r"exit(?:ed)?(?: with)?(?: code| status)?[ =:]{1,2}\d{1,3}(?=[\s,;:.)\]\"']|$)|"
-    r"(?:status code|response code|status|HTTP(?:/\d(?:\.\d)?)?|returned|responded(?: with)?|http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
+    r"(?:status code|response code|status|HTTP(?:/\d(?:\.\d)?| Error)?|returned|responded(?: with)?|http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
     r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"
     r"0x8[0-9A-Fa-f]{7}|(?:ERROR|Error) \d{4} \([0-9A-Z]{5}\)|(?:CS|TS|PLS-|PG|MY)\d{4,5})|(?<!\w)\(\d{4}, "
@@ -128,7 +130,7 @@ _ENTITIES_WORDS = """
     store shop warehouse city country coupon voucher order invoice shipment job worker session plan feature flag tag
     named called id domain site channel room team group project repository repo branch cluster instance broker member
     driver vehicle station charge transaction article ticket basket cart booking reservation campaign subscription
-    contract document stream shard partition camera meter upload download peer endpoint
+    contract document stream shard partition camera meter upload download peer endpoint partner vendor
     """
 _ENTITIES = frozenset(_ENTITIES_WORDS.split())
 _PLAIN_WORDS_TEXT = """
@@ -148,6 +150,17 @@ _PLAIN_WORDS_TEXT = """
     payment payments
     """
 _PLAIN_WORDS = frozenset(_PLAIN_WORDS_TEXT.split())
+# "user ann failed" speaks of ann, "job scheduler failed" of the scheduler.
+_PEOPLE_WORDS = """
+    user username customer tenant client merchant partner supplier vendor host hostname company org organisation
+    organization named called
+    """
+_PEOPLE = frozenset(_PEOPLE_WORDS.split())
+_FAILS = frozenset(("failed", "fails", "timed", "refused", "rejected", "exceeded"))
+# hall-b, partner-a; EUR, EUR/USD.
+_NUMBERED = re.compile(
+    r"[A-Za-z]{2,40}[-_][A-Za-z]|(?:[A-Z]{3}/)?(?:EUR|USD|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|KRW|SGD|HKD|NZD)(?:/[A-Z]{3})?"
+)
 _NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
 _AFTER_NAME_WORDS = """
     not is was has have had does did in on at from to with already after before could cannot because and due while of for by
@@ -201,7 +214,7 @@ _IDENTIFIER = re.compile(r"[a-z_]{2,60}|[a-z]+(?:[A-Z][a-z]+)+")
 
 def _words(text: str) -> list[str]:
     words: list[str] = []
-    entity = False
+    entity = ""
     tokens = text.split()
     for index, token in enumerate(tokens):
         core = token.strip(_EDGES + "-–=*") if MASK not in token else token.strip(_EDGES)
@@ -212,15 +225,14 @@ def _words(text: str) -> list[str]:
         else:
             word = _word(core, token)
         lower = word.lower()
-        if entity and _names_a_thing(word, token, tokens[index + 1] if index + 1 < len(tokens) else ""):
+        if entity and _names_a_thing(entity, word, token, tokens[index + 1] if index + 1 < len(tokens) else ""):
             word = lower = MASK
-        entity = lower in _ENTITIES and not token.endswith((",", ".", ";", ")"))
-        if words and words[-1] == MASK:
-            # "12 ms", "3 Nov", and a list of values read as one value; "2 errors" as "1 error".
-            if word == MASK or lower in _UNITS or lower in _MONTHS:
-                continue
-            if len(lower) > 3 and lower.endswith("s") and not lower.endswith(("ss", "us", "is")):
-                lower = lower[:-1]
+        entity = lower if lower in _ENTITIES and not token.endswith((",", ".", ";", ")")) else ""
+        if words and words[-1] == MASK and (word == MASK or lower in _UNITS or lower in _MONTHS):
+            # "12 ms", "3 Nov" and a list of values read as one value.
+            continue
+        if MASK in words[-2:] and word != MASK:
+            lower = _singular(lower)
         elif word == MASK and words and words[-1] in _MONTHS:
             words.pop()
         if lower:
@@ -228,14 +240,23 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _names_a_thing(word: str, token: str, following: str) -> bool:
+def _singular(word: str) -> str:
+    # "2 errors" read as "1 error".
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _names_a_thing(entity: str, word: str, token: str, following: str) -> bool:
     """Whether the word behind "user", "queue" and the like is whose or which, not more of the sentence."""
     lower = word.lower()
     if lower in _PLAIN_WORDS or lower.endswith(_NOUN_ENDINGS) or _KEEP_OPEN in word or "=" in word:
         return False
+    if ends_like_a_type(word) or (len(word) > 4 and word.isalpha() and word.isupper()):
+        # TimeoutError, ECONNREFUSED.
+        return False
     if any(character in "-_.:/" for character in word) or not word[1:].islower():
         return True
-    return not following or token[-1] in ",.;:)" or following.strip(_EDGES).lower() in _AFTER_NAME
+    after = following.strip(_EDGES).lower()
+    return not following or token[-1] in ",.;:)" or after in _AFTER_NAME or (entity in _PEOPLE and after in _FAILS)
 
 
 def _word(core: str, token: str) -> str:
@@ -248,12 +269,9 @@ def _word(core: str, token: str) -> str:
     called = _CALLED.match(core)
     if called:
         return called[1]
-    if (
-        MASK in core
-        or any(character.isdigit() for character in core)
-        or _HOST.fullmatch(lower)
-        or _DATA_FILE.fullmatch(core)
-    ):
+    if MASK in core or any(character.isdigit() for character in core):
+        return MASK
+    if _HOST.fullmatch(lower) or _DATA_FILE.fullmatch(core) or _NUMBERED.fullmatch(core):
         return MASK
     if len(core) == 1:
         return core if lower in ("a", "i") else MASK if core.isalpha() else ""

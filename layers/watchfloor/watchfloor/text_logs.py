@@ -85,6 +85,7 @@ _TIME = re.compile(
 )
 _KLOG = re.compile(r"([EWIF])\d{4} \d\d:\d\d:\d\d\.\d{1,9}\s{1,8}\d{1,9} [\w./\-]{1,200}:\d{1,7}\] ")
 _RUBY_LOG = re.compile(r"([A-Z]), \[[^\]]{10,60}\]\s{1,4}([A-Z]{3,7}) -- [^:]{0,120}: ")
+_LOGCAT = re.compile(r"([VDIWEF])/[\w.$\-]{1,60}\s{0,4}\(\s{0,4}\d{1,7}\): ?")
 _NEST = re.compile(r"\[Nest\] \d{1,9}\s{1,4}- ")
 _LEVEL_UPPER = re.compile(rf"[\[(<|]?\s?({_WORDS.upper()})\s?[\])>|]?(?:/[\w\-]{{1,60}}\]?)?:?(?=[\s:|\[\],]|$)")
 # "Error: text" is how JavaScript shows an error and "panic: text" Go; there the word belongs to the message.
@@ -121,6 +122,8 @@ def plain(text: str) -> Record:
         found, consumed = None, False
         if match := _KLOG.match(line, at):
             level, found = level or {"E": ERROR, "F": ERROR, "W": WARN, "I": INFO}[match[1]], match
+        elif at == 0 and (match := _LOGCAT.match(line)):
+            level, found = {"E": ERROR, "F": ERROR, "W": WARN, "I": INFO}.get(match[1], DEBUG), match
         elif match := _RUBY_LOG.match(line, at):
             level, found = level or level_of(match[2]), match
         elif match := _NEST.match(line, at):

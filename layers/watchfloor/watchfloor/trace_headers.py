@@ -10,7 +10,7 @@ _HEADER = re.compile(
     re.DOTALL,
 )
 _PREFIXES = re.compile(
-    r"^(?:Exception in thread \"[^\"]{0,200}\" |Caused by: |Suppressed: |Wrapped by: |Unhandled [Ee]xception[.:] |"
+    r"^(?:⨯ |Exception in thread \"[^\"]{0,200}\" |Caused by: |Suppressed: |Wrapped by: |Unhandled [Ee]xception[.:] |"
     r"Unhandled (?:Promise )?[Rr]ejection:? |Uncaught (?:Exception:? |\(in promise\) )?|\(node:\d+\) |"
     r"(?:\S{1,40} )?message: |Unhandled exception in thread started by |nested exception is |exception: |PHP Fatal error:  Uncaught |"
     r"Error occurred: |Exception: )+"

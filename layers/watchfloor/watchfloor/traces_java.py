@@ -75,6 +75,12 @@ def java(lines: list[str]) -> list[Raised]:
     else:
         if any(map(str.strip, span)) and current is None and printed and relation == CAUSE and not skipping:
             printed.append((relation, span, [], 0))
+    if any(line.startswith("Wrapped by: ") for line in lines):
+        # Logback's rootCauseFirst: the other way round.
+        return [
+            Raised(*named(span), tuple(reversed(found)), CAUSE if index else OUTERMOST)
+            for index, (_, span, found, _) in enumerate(reversed(printed))
+        ]
     exceptions: list[Raised] = []
     for relation, span, found_frames, common_count in printed:
         kind, message = named(span)

@@ -8,7 +8,7 @@ from watchfloor.stack_frames import CAUSE, OUTERMOST, Frame, Raised
 from watchfloor.trace_headers import header, named
 
 FRAME = re.compile(
-    r"^\s{0,40}at (?:async )?(?:(.{1,300}?) \()?((?:[A-Za-z]:[\\/]|[a-z][\w-]{1,30}:/{0,3}|/|\.{0,2}/?|<)[^()]{0,500}?)"
+    r"^\s{0,40}at (?:async )?(?:(.{1,300}?) \()?((?:[A-Za-z]:[\\/]|[a-z][\w-]{1,30}:/{0,3}|/|\.{0,2}/?|<)(?:[^()]|\([\w-]{1,30}\)){0,500}?)"
     r"(?::(\d{1,9}))?:(\d{1,9})\)?(?: \{)?$"
 )
 BARE = re.compile(
