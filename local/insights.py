@@ -146,7 +146,7 @@ class Query:
         def step(rows: list[Row]) -> list[Row]:
             done = []
             for row in rows:
-                found = compiled.search(_shown_value(find(row)) or "")
+                found = compiled.search(_shown_value(row.get(field)) or "")
                 values = zip(names, found.groups(), strict=False) if found else ()
                 done.append(row | {name: value for name, value in values if value is not None})
             return done
@@ -561,7 +561,7 @@ def _compared(sign: str, left: Any, right: Any) -> bool:
     one, other = _number(left), _number(right)
     if one is not None and other is not None:
         return _ORDER[sign](one, other)
-    return _ORDER[sign](_shown_value(left), _shown_value(right))
+    return bool(_ORDER[sign](str(_shown_value(left)), str(_shown_value(right))))
 
 
 def _arithmetic(function: Callable[[float, float], float], left: Expression, right: Expression) -> Expression:

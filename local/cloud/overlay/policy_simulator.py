@@ -155,7 +155,7 @@ def _context(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _members(request: dict[str, Any], name: str) -> list[str]:
-    found = []
+    found: list[str] = []
     while value := iam._p(request, f"{name}.member.{len(found) + 1}"):
         found.append(value)
     return found
