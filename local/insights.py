@@ -122,7 +122,6 @@ class Query:
         if kind == "field":
             parser.take()
             field = first.strip("`")
-            find = lambda row: row.get(field)
         kind, pattern = parser.take()
         if kind == "regex":
             compiled = _regex(pattern)
@@ -186,7 +185,7 @@ class Query:
 
         def step(rows: list[Row]) -> list[Row]:
             for find, descending in reversed(keys):
-                rows = sorted(rows, key=lambda row, find=find: _rank(find(row)), reverse=descending)
+                rows = _sorted(rows, find, descending)
             return rows
 
         self._steps.append(step)
@@ -575,6 +574,10 @@ def _arithmetic(function: Callable[[float, float], float], left: Expression, rig
             return None
 
     return value
+
+
+def _sorted(rows: list[Row], find: Expression, descending: bool) -> list[Row]:
+    return sorted(rows, key=lambda row: _rank(find(row)), reverse=descending)
 
 
 def _rank(value: Any) -> tuple[int, float, str]:
