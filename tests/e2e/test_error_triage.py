@@ -26,6 +26,8 @@ from watchfloor.incidents import merge, split
 from watchfloor.messages import ACKNOWLEDGE, MERGE, RESOLVE, SILENCE
 
 FLOOD, FLOOD_SECONDS = 10_000, 60
+# Longer than our clients wait for an answer, the model's aside.
+SLOW_SECONDS = 11
 # The slowest way of a service to fail still leaves the message within this.
 BOUND_SECONDS = 100
 
@@ -236,13 +238,15 @@ def broken(triage: Triage) -> dict[str, float]:
             requests.append({"match": f"Action=Publish.*{name}", "kind": kind, "times": 10_000, "seconds": 20})
         else:
             twin = getattr(triage.twins, service)
-            twin.fail(kind, body=name, count=10_000, seconds=14)
+            twin.fail(kind, body=name, count=10_000, seconds=SLOW_SECONDS)
     triage.deployment.cloud.inject_faults(request=requests)  # type: ignore[attr-defined]
     written = {}
-    for service, kind in CASES:
+    # Those that take long first, and one after the other: functions that are warm need no second environment.
+    for service, kind in sorted(CASES, key=lambda case: case[1] != "slow"):
         name = marker(service, kind)
         triage.log(trace(name, "something failed"))
         written[name] = time.monotonic()
+        time.sleep(0.7)
     return written
 
 
@@ -275,7 +279,9 @@ def test_none_of_100_planted_secrets_leaves_the_account(triage):
         own, *others = (row.line for row in rows[number::10])
         triage.log(*others[:5], trace(f"Leaky{number}Error", own, f"leak_{number}"), *others[5:])
     reports = [triage.explained(f"Leaky{number}Error") for number in range(10)]
-    assert len(reports) == sum(len(triage.mails(f"Leaky{number}Error")) for number in range(10)) == 10
+    for number in range(10):  # some of the planted lines are errors themselves, and have mails too
+        name = f"Leaky{number}Error"
+        assert sum(name in mail["Subject"] for mail in triage.mails(name)) == 1
     places = {
         "the model": json.dumps(triage.openai.log, ensure_ascii=False),
         "Slack": triage.slack.everything_received(),
