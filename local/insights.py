@@ -118,7 +118,7 @@ class Query:
     def _parse(self, text: str) -> None:
         parser = _Parser(text)
         kind, first = parser.peek()
-        find: Expression = lambda row: row.get("@message")
+        field = "@message"
         if kind == "field":
             parser.take()
             field = first.strip("`")

@@ -86,6 +86,8 @@ def test_parse_by_pattern_and_by_regular_expression():
     ]
     rows = run(r"parse @message /took (?<took>\d+) ms/ | filter took > 10 | fields took | limit 5")
     assert [row["took"] for row in rows] == ["17"]
+    # Without a field it is the message that is taken apart.
+    assert [row["took"] for row in run("parse 'took * ms' as took | filter took = 17 | display took")] == ["17"]
 
 
 def test_dedup_earliest_latest_and_comments():
