@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any
 
+from local.scripts.catalog import ROOT, Entry
 from tests.e2e.pipeline import Pipeline
 from tests.script_scenarios import Change, shop
 from watchfloor import iam_actions
@@ -54,14 +55,19 @@ class Scripts:
         ]
 
     def writes_since(self, script: str, count: int) -> list[str]:
-        """The writing actions among the calls that came after the first `count`."""
+        """The writing actions among the calls that came after the first `count`, less those that it only reads by."""
         actions = [action for action, _ in self.calls(script)[count:]]
-        return [action for action in actions if not iam_actions.is_reading(*action.split(":"))]
+        reading = Entry(ROOT, script.replace("-", "_")).script.reading
+        return [
+            action for action in actions if not iam_actions.is_reading(*action.split(":")) and action not in reading
+        ]
 
     @staticmethod
     def actions_of(planned: list[Json]) -> list[str]:
         """The actions that planned calls stand for, by which the local cloud knows them."""
-        return [iam_actions.actions(call["service"], call["operation"])[0] for call in planned]
+        # What is no call of AWS's, the local cloud does not see.
+        calls = [call for call in planned if call["service"] != "http"]
+        return [iam_actions.actions(call["service"], call["operation"])[0] for call in calls]
 
     def run(self, change: Change, parameters: Json, **controls: Any) -> Any:
         if change.needs_approval and not controls.get("dry_run"):
