@@ -27,10 +27,10 @@ from typing import Any
 from unittest.mock import patch
 
 from local import sandbox
-from tests import scenarios, script_scenarios
+from tests import scenarios, script_scenarios, triage_scenarios
 from tests.scenarios import Floor, Missing, adopted, dead_letter
 
-Scenario = Callable[[Floor], None]
+Scenario = Callable[[Floor], object]
 
 # Retries wait a hundredth of their time: what fails for want of a permission fails each time.
 SETTINGS = {"SFN_WAIT_SCALE": "0.01", "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.05"}
@@ -89,7 +89,12 @@ _SCRIPTS: list[tuple[str, str, tuple[Scenario, ...]]] = [
 ]
 
 # Which scenario misses what, by child stack of the template.
-MISSED_BY = {"Models": _PIPELINE, "Pipeline": _PIPELINE, "Scripts": _SCRIPTS}
+MISSED_BY = {
+    "Models": _PIPELINE,
+    "Pipeline": _PIPELINE,
+    "Scripts": _SCRIPTS,
+    "Triage": triage_scenarios.MISSED_BY,
+}
 
 # What cannot be missed on the local cloud, or at all: role, action, resource, reason.
 _PIPELINE_EXEMPT = [
@@ -101,9 +106,14 @@ _PIPELINE_EXEMPT = [
     ("AlertPipeline", "states:StopExecution", "*", "the local cloud ends a child execution without asking"),
     ("AlertPipeline", "lambda:*", "*-ReportFailure*", "the rule on the execution's status reports a failure too"),
 ]
-EXEMPT = {"Models": _PIPELINE_EXEMPT, "Pipeline": _PIPELINE_EXEMPT, "Scripts": script_scenarios.EXEMPT}
+EXEMPT = {
+    "Models": _PIPELINE_EXEMPT,
+    "Pipeline": _PIPELINE_EXEMPT,
+    "Scripts": script_scenarios.EXEMPT,
+    "Triage": triage_scenarios.EXEMPT,
+}
 # What a stack's scenarios find ready.
-PREPARED = [scenarios.prepare]
+PREPARED = [scenarios.prepare, triage_scenarios.prepare]
 
 
 @dataclass(frozen=True)
@@ -190,7 +200,7 @@ def deployed(say: Callable[[str], None] = lambda text: None) -> Iterator[Floor]:
     log = sandbox.WORK / "permissions.log"
     with ExitStack() as stack:
         with patch.dict(os.environ, SETTINGS):
-            parameters = {"ChunkSize": str(scenarios.CHUNK_SIZE)}
+            parameters = {"ChunkSize": str(scenarios.CHUNK_SIZE), **triage_scenarios.PARAMETERS}
             floor = Floor(stack.enter_context(sandbox.fresh(parameters, say, log=log)))
         for prepare in PREPARED:
             prepare(floor)
@@ -272,36 +282,31 @@ def _outcome(floor: Floor, permission: Permission) -> Outcome:
 @contextmanager
 def _taken_away(floor: Floor, permission: Permission) -> Iterator[None]:
     document = _document(floor, permission.role_name, permission.policy)
-    reduced = json.dumps(permission.without(document))
-    if permission.role_name:
-        place = {"RoleName": permission.role_name, "PolicyName": permission.policy}
-        if json.loads(reduced)["Statement"]:
-            floor.iam.put_role_policy(**place, PolicyDocument=reduced)
-        else:
-            floor.iam.delete_role_policy(**place)
-        put_back = lambda: floor.iam.put_role_policy(**place, PolicyDocument=json.dumps(document))
-    else:
-        put_back = _another_version(floor, permission.policy, reduced)
+    _grant(floor, permission, permission.without(document))
     _forget_secrets(floor, permission)
     try:
         yield
     finally:
-        put_back()
+        _grant(floor, permission, document)
 
 
-def _another_version(floor: Floor, arn: str, document: str) -> Callable[[], None]:
-    """Let a policy that roles share say something else; what is returned takes that back."""
-    iam = floor.iam
-    before = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    if not json.loads(document)["Statement"]:
-        document = json.dumps({"Version": "2012-10-17", "Statement": [NOTHING]})
-    made = iam.create_policy_version(PolicyArn=arn, PolicyDocument=document, SetAsDefault=True)["PolicyVersion"]
+def _grant(floor: Floor, permission: Permission, document: dict[str, Any]) -> None:
+    """Let the permission's policy be this document."""
+    place = {"RoleName": permission.role_name, "PolicyName": permission.policy}
+    if not permission.role_name:
+        _replace_version(floor, permission.policy, document)
+    elif document["Statement"]:
+        floor.iam.put_role_policy(**place, PolicyDocument=json.dumps(document))
+    else:
+        floor.iam.delete_role_policy(**place)
 
-    def put_back() -> None:
-        iam.set_default_policy_version(PolicyArn=arn, VersionId=before)
-        iam.delete_policy_version(PolicyArn=arn, VersionId=made["VersionId"])
 
-    return put_back
+def _replace_version(floor: Floor, arn: str, document: dict[str, Any]) -> None:
+    """Let a policy that roles share say something else."""
+    before = floor.iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+    text = json.dumps(document if document["Statement"] else {**document, "Statement": [NOTHING]})
+    floor.iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
+    floor.iam.delete_policy_version(PolicyArn=arn, VersionId=before)
 
 
 def _forget_secrets(floor: Floor, permission: Permission) -> None:
