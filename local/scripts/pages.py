@@ -183,11 +183,13 @@ def _facts(entry: Entry) -> Iterator[str]:
 
 
 def wiki(found: Sequence[Entry]) -> str:
-    """All scripts in Confluence's storage format, to be put into the wiki as a page's body.
+    """All scripts in Confluence's storage format, to be put into the wiki as a page's body; an XML document by itself.
 
     https://confluence.atlassian.com/doc/confluence-storage-format-790796544.html
     """
     parts = [
+        # The prefix means in Confluence what is said here.
+        '<div xmlns:ac="http://atlassian.com/content">',
         '<ac:structured-macro ac:name="toc"><ac:parameter ac:name="maxLevel">2</ac:parameter></ac:structured-macro>',
         *_storage(_INTRODUCTION),
     ]
@@ -200,6 +202,7 @@ def wiki(found: Sequence[Entry]) -> str:
             parts += _storage("\n".join(_facts(entry)))
             for title in SECTIONS:
                 parts += [f"<h3>{title}</h3>", *_storage(entry.document.sections[title])]
+    parts.append("</div>")
     return "\n".join(parts) + "\n"
 
 
