@@ -71,6 +71,8 @@ CSRF token missing or incorrect.
 Passwords do not match
 password PBKDF2WithHmacSHA256 is used
 the password Field is empty
+{"message": "Incorrect username or password was specified.\\n\\nThe server said no."}
+{"message": "Incorrect username or password was specified."}
 The password is incorrect
 password hash mismatch
 credentials: shared-credentials-file
@@ -169,9 +171,9 @@ def test_card_numbers_are_found_whatever_they_are_called(name):
     assert not [card for card in cards if card in redacted(f"paid by {name}{card} today")]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "bench/errors").glob("*.jsonl")), ids=lambda path: path.stem)
-def test_of_a_corpus_of_errors_only_mail_addresses_are_hidden(path):
-    for line in path.read_text().split("\n"):
+@pytest.mark.parametrize("name", ["benign", "development", "frameworks", "held_out", "second_blind"])
+def test_of_a_corpus_of_errors_only_mail_addresses_are_hidden(name):
+    for line in (ROOT / f"bench/errors/{name}.jsonl").read_text().split("\n"):
         kinds = {kind.rpartition("_")[0] for kind in PLACEHOLDER.findall(redacted(line))}
         assert kinds <= {"[EMAIL"}, redacted(line)
 

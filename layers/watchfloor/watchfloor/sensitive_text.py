@@ -195,9 +195,10 @@ _ASSIGNMENT = re.compile(
     r"|deploy|ssh|hmac|jwt|cipher|crypto|aes|rsa|subscription|license|webhook|functions|session|client|app|stripe"
     r"|sendgrid|twilio|integration)[_\-. ]?key"
     r"|(?:secret|token|password)[_-]?(?:string|value|hash|base)|key[_-]?base"
-    r"|session(?:[_-]?id)?|sess(?:ion)?id|sessid|sid|sig|signature|auth|credential|connect\.sid)"
+    r"|session(?:[_-]?id)?|sess(?:ion)?id|sessid|sid|sig|signature|auth|credential|connect\.sid"
+    r"|samlresponse|saml_response|client_assertion|assertion|code_verifier)"
     r"[_-]?\d{0,3}"
-    r"(?P<after>\\*[\"'`]?(?:\[\w{0,20}\]|\])?)[ \t]{0,8}(?P<sign>=>|:=|==|[:=>,])(?P<space>[ \t]{0,8})",
+    r"(?P<after>\\*[\"'`]?(?:\[\w{0,20}\]|\])?)[ \t]{0,8}(?P<sign>=>|->|:=|==|[:=>,])(?P<space>[ \t]{0,8})",
     re.IGNORECASE,
 )
 _NAME_BEFORE = re.compile(r"[A-Za-z0-9_.-]{0,60}$")
@@ -220,6 +221,10 @@ _NOT_SECRET = (
     "forwardtoken", "backwardtoken", "sequencetoken", "publickeytoken", "unexpectedtoken", "maxtokens", "mintokens",
     "numtokens", "totaltokens", "prompttokens", "completiontokens", "inputtokens", "outputtokens", "lasttoken",
     "bypass", "compass", "trespass", "encompass", "passes", "surpass", "onepass",
+)  # fmt: skip
+_WEAK = (
+    "key", "sid", "sig", "signature", "auth", "session", "sessid", "authorization", "samlresponse", "saml_response",
+    "assertion", "code_verifier",
 )  # fmt: skip
 _NO_VALUES = frozenset(
     re.findall(
@@ -270,7 +275,7 @@ def _strength(word: str, name: str) -> int:
         if word == "pw" and inner:
             return 0
         return STRONG
-    if word in ("sid", "sig", "signature", "auth", "session", "sessid", "authorization") or word.endswith("key"):
+    if word.endswith(_WEAK):
         is_sure = word in (
             "sharedaccesskey",
             "api_key",
@@ -472,12 +477,12 @@ _FLAG = re.compile(
 )
 _SPOKEN = re.compile(
     r"\b(?:identified by|(?:password|passphrase)(?: (?:for|of)(?: user)? \S{1,60})?(?: is| was)?|secret (?:is|was))[ \t]+"
-    r"(?:\"([^\"\n]{2,200})\"|'([^'\n]{2,200})'|(?<= is )(\S{4,200})|(?<= was )(\S{4,200}))",
+    r"(?:\"([^\"\n]{2,200})\"|'([^'\n]{2,200})'|(?<= is )([^\s\"'`<>]{4,200})|(?<= was )([^\s\"'`<>]{4,200}))",
     re.IGNORECASE,
 )
 _WITH = re.compile(
     r"\b(?:with|using) (?:password|passphrase)[ \t]+([^\s\"']{5,200})"
-    r"|\b(?:(?:api|access)[ _-]?key|token|secret|authorization)(?: (?:is|was))?[ \t]+[\"']?([A-Za-z0-9_~+/=.-]{16,512})",
+    r"|(?:(?:\b|_)(?:api|access)[ _-]?key|\b(?:token|secret|authorization|requirepass))(?: (?:is|was))?[ \t]+[\"']?([A-Za-z0-9_~+/=.-]{16,512})",
     re.IGNORECASE,
 )
 _AFTER_PASSWORD = re.compile(r"\bpassword[ \t]+([^\s\"'`<>=]{6,200})(?!=)", re.IGNORECASE)
@@ -521,7 +526,7 @@ def _spoken(text: str) -> Iterator[Span]:
     for pattern in (_FLAG, _SPOKEN):
         for match in pattern.finditer(text):
             group = match.lastindex or 1
-            value = match[group].rstrip(".,;)")
+            value = match[group] if group < 3 and pattern is _FLAG else _without_end(match[group])
             # "the password is wrong"
             is_word = pattern is _SPOKEN and group > 2 and value.isalpha()
             if value and not is_word and _is_secret(value, STRONG, quoted=group < 3):
