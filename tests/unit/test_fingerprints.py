@@ -211,6 +211,39 @@ def test_fingerprint_exception_group_is_the_set_of_its_members():
     assert of(group(a)).value != of(group(b)).value
 
 
+HANDLED = (
+    "Traceback (most recent call last):\n{first}\n\nDuring handling of the above exception, another exception occurred:\n\n"
+    'Traceback (most recent call last):\n  File "/app/a.py", line 9, in load\n    {line}\n{rest}'
+)
+
+
+def test_fingerprint_own_exception_raised_over_another_is_told_apart_by_it():
+    def over(kind):
+        return of(
+            HANDLED.format(
+                first=f'  File "/app/a.py", line 7, in load\n    get()\n{kind}: x',
+                line="raise LoadError()",
+                rest="a.LoadError: no",
+            )
+        ).value
+
+    assert over("KeyError") == over("KeyError") != over("TimeoutError")
+
+
+def test_fingerprint_a_library_s_own_handling_says_nothing():
+    def within(kind):
+        rest = '  File "/usr/lib/python3.11/site-packages/requests/api.py", line 1, in get\n    raise e\nrequests.ConnectTimeout: slow'
+        return of(
+            HANDLED.format(
+                first=f'  File "/usr/lib/python3.11/socket.py", line 7, in open\n    x()\n{kind}: x',
+                line="get()",
+                rest=rest,
+            )
+        ).value
+
+    assert within("socket.timeout") == within("TimeoutError")
+
+
 # --- by hand --------------------------------------------------------------------------------------------------------
 
 

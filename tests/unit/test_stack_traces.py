@@ -268,6 +268,7 @@ def test_parse_keeps_the_innermost_frames_of_a_deep_trace():
         ("java", "A.java", "com.acme.A", True),
         ("java", "A.java", "org.springframework.web.A", False),
         ("java", "A.java", "java.util.ArrayList", False),
+        ("java", "A.java", "com.acme.shaded.org.json.JSONObject", False),
         ("java", "Unknown Source", "com.sun.proxy.$Proxy12", False),
         ("java", "<generated>", "com.acme.A$$EnhancerBySpringCGLIB$$1a2b", False),
         ("node", "/var/task/lib/a.js", "", True),

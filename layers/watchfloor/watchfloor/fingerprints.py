@@ -105,7 +105,7 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
     main = main_of(error.exceptions) if error.exceptions else Raised(error.type, error.message)
     places = _places(error, main)
     name = _type_name(main.type)
-    contexts = [f"after {_type_name(raised.type)}" for raised in error.exceptions if raised.relation == CONTEXT]
+    contexts = _contexts(error.exceptions, main)
     if places:
         told = _told_apart(main)
         basis = [name, *places, *told, *contexts]
@@ -124,6 +124,14 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
         return TYPE, basis, _with_codes(reason, codes)
     reason = f"Neither a trace nor an exception type, so the same message apart from its values: “{words}”."
     return MESSAGE, [words, *codes], _with_codes(reason, codes)
+
+
+def _contexts(exceptions: Sequence[Raised], main: Raised) -> list[str]:
+    """What an exception of the team's own code was raised over; a library's inner workings say nothing."""
+    if main not in exceptions or not main.frames or not main.frames[-1].in_app:
+        return []
+    after = list(exceptions[exceptions.index(main) + 1 :])
+    return [f"after {_type_name(after[0].type)}"] if after and after[0].relation == CONTEXT else []
 
 
 def _with_codes(reason: str, codes: list[str]) -> str:

@@ -133,6 +133,7 @@ _JAVA_LIBRARY_NAMES = """
     io.swagger io.undertow io.vavr io.vertx liquibase redis.clients software.amazon weblogic
     """
 _JAVA_LIBRARIES = tuple(f"{name}." for name in _JAVA_LIBRARY_NAMES.split())
+_JAVA_SHADED = re.compile(r"\.(?:shaded?|shadow|repackaged|relocated|thirdparty|vendor)\.")
 _JAVA_GENERATED = re.compile(
     r"\$\$(?:FastClass|Enhancer|SpringCGLIB|EnhancerBy|Proxy|HibernateProxy|_javassist|_WeldClientProxy|KeyFactory)|\$Proxy\d|"
     r"\$ByteBuddy|\$HibernateProxy\$|GeneratedMethodAccessor|GeneratedConstructorAccessor|LambdaForm\$|\$MockitoMock\$"
@@ -191,7 +192,8 @@ def _python(frame: Frame) -> bool:
 
 
 def _java(frame: Frame) -> bool:
-    return not frame.module.startswith(_JAVA_LIBRARIES) and not _JAVA_GENERATED.search(frame.module)
+    name = frame.module
+    return not (name.startswith(_JAVA_LIBRARIES) or _JAVA_GENERATED.search(name) or _JAVA_SHADED.search(name))
 
 
 def _node(frame: Frame) -> bool:
