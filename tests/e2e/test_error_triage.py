@@ -29,7 +29,7 @@ FLOOD, FLOOD_SECONDS = 10_000, 60
 # Longer than our clients wait for an answer, the model's aside.
 SLOW_SECONDS = 11
 # The slowest way of a service to fail still leaves the message within this.
-BOUND_SECONDS = 100
+BOUND_SECONDS = 120
 
 
 # --- from a log line to a message
@@ -209,12 +209,8 @@ def test_flood_is_one_execution_one_question_one_thread_and_an_exact_count(triag
 
 # --- services that fail
 
-SERVICES = {
-    "openai": "the model's answer",
-    "stack_exchange": "Stack Overflow",
-    "slack": "",
-    "sns": "",
-}
+# What is missing from the message without them.
+SERVICES = {"openai": "the model's answer", "stack_exchange": "Stack Overflow", "slack": "", "sns": ""}
 KINDS = {
     "openai": ("down", "slow", "429", "500", "garbage"),
     "stack_exchange": ("down", "slow", "429", "500", "garbage"),
@@ -228,44 +224,51 @@ def marker(service: str, kind: str) -> str:
     return f"{service.title().replace('_', '')}{kind.title()}Error"
 
 
+def times(service: str, kind: str) -> int:
+    """How often a request fails: for ever, but where a service only asks for patience."""
+    return {("slack", "429"): 4, ("sns", "429"): 6}.get((service, kind), 10_000)
+
+
 @pytest.fixture(scope="module")
 def broken(triage: Triage) -> dict[str, float]:
     """Every service fails in every way, each for an error of its own; when each was written."""
     requests = []
     for service, kind in CASES:
-        name = marker(service, kind)
+        name, count = marker(service, kind), times(service, kind)
         if service == "sns":
-            requests.append({"match": f"Action=Publish.*{name}", "kind": kind, "times": 10_000, "seconds": 20})
+            requests.append({"match": f"Action=Publish.*{name}", "kind": kind, "times": count, "seconds": SLOW_SECONDS})
         else:
-            twin = getattr(triage.twins, service)
-            twin.fail(kind, body=name, count=10_000, seconds=SLOW_SECONDS)
+            getattr(triage.twins, service).fail(kind, body=name, count=count, seconds=SLOW_SECONDS)
     triage.deployment.cloud.inject_faults(request=requests)  # type: ignore[attr-defined]
     written = {}
     # Those that take long first, and one after the other: functions that are warm need no second environment.
-    for service, kind in sorted(CASES, key=lambda case: case[1] != "slow"):
+    for service, kind in sorted(CASES, key=lambda case: (case[1] != "slow", case[0] not in ("sns", "slack"))):
         name = marker(service, kind)
         triage.log(trace(name, "something failed"))
         written[name] = time.monotonic()
-        time.sleep(0.7)
+        time.sleep(1.2)
     return written
 
 
 @pytest.mark.parametrize(("service", "kind"), CASES)
 def test_message_goes_out_once_whatever_a_service_does(triage, broken, service, kind):
     name = marker(service, kind)
-    left = BOUND_SECONDS - (time.monotonic() - broken[name])
-    report = triage.explained(name, seconds=max(1.0, left))
-    in_slack, by_mail = triage.threads(name), triage.mails(name, seconds=2)
-    if SERVICES[service] and not (service == "openai" and kind == "slow"):
-        missing = {row["what"]: row["why"] for row in report["missing"]}
-        assert missing.get(SERVICES[service]), missing
-        assert SERVICES[service] in json.dumps(in_slack)
-        assert SERVICES[service] in by_mail[0]["Message"]
+    report = triage.explained(name, seconds=max(1.0, BOUND_SECONDS - (time.monotonic() - broken[name])))
+    in_slack = triage.threads(name)
+    by_mail = [mail for mail in triage.mails(name, seconds=2) if name in mail["Subject"]]
+    # A service that takes nothing for ever gets nothing; all else is told once in each place.
+    is_dead = times(service, kind) > 100 and kind != "slow"
+    assert len(in_slack) == (0 if service == "slack" and is_dead else 1), [row["text"] for row in in_slack]
+    assert len(by_mail) == (0 if service == "sns" and is_dead else 1)
+    missing = {row["what"]: row["why"] for row in report["missing"]}
+    if what := SERVICES[service]:
+        # An answer that comes late is an answer.
+        is_missing = (service, kind) != ("openai", "slow")
+        assert (what in missing) == is_missing, missing
+        assert (what in json.dumps(in_slack)) == (what in by_mail[0]["Message"]) == is_missing
+        assert not is_missing or missing[what]
     if service == "openai":
-        assert report["verdict"] == ("NO_ANSWER" if kind != "slow" else report["verdict"])
-    if service != "slow":
-        assert len(in_slack) == (0 if service == "slack" else 1), [row["text"] for row in in_slack]
-        assert len(by_mail) == (0 if service == "sns" and kind != "slow" else 1)
+        assert (report["verdict"] == "NO_ANSWER") == (kind != "slow")
 
 
 # --- secrets and instructions in logs
