@@ -79,7 +79,7 @@ _CRASH = re.compile(
 _HTTP_5XX = re.compile(r"\" 5\d\d \d|\|\s5\d\d\s\||\bstatus[=:]\s?5\d\d\b|\bHTTP/\d(?:\.\d)?\" 5\d\d\b")
 _HTTP_OK = re.compile(r"\" [123]\d\d (?:\d|-)|\|\s[123]\d\d\s\|")
 _PLACES = re.compile(
-    r"(?:\b[a-z]{2,10}:/)?/[^\s\"']{1,500}|[\w.\-]{1,120}\.(?:html?|py|js|ts|rb|go|java|php|css|csv|json|txt|log|pdf|xml|ya?ml)\b"
+    r"(?<![\w=:])(?:'[^']{1,80}'|\"[^\"]{1,80}\")(?!\w)|(?:\b[a-z]{2,10}:/)?/[^\s\"']{1,500}|[\w.\-]{1,120}\.(?:html?|py|js|ts|rb|go|java|php|css|csv|json|txt|log|pdf|xml|ya?ml)\b"
 )
 _WORD = re.compile(r"[^\W\d_]{3}")
 _DECORATED = re.compile(r"[\W_]{3}")
@@ -132,7 +132,7 @@ def _words_of_failure(line: str) -> bool:
         return True
     if _HTTP_OK.search(line):
         return False
-    # A path or an address may be called like a failure.
+    # A path, an address or what is quoted may be called like a failure.
     words = _PLACES.sub(" ", line)
     return (
         bool(_FAILURE.search(words) or inline_type(words)) and not _CASUAL.search(words) and not _RETRYING.search(words)

@@ -288,7 +288,8 @@ def _file(path: str) -> str:
     name = _HASHED.sub("", _EXTENSION.sub("", parts[-1])) or parts[-1]
     if _CHUNK.match(name):
         name = "chunk"
-    if name in _COMMON_FILES and len(parts) > 1:
+    # Right below the root ("/asset-output/app.py") a folder is where somebody put the code.
+    if name in _COMMON_FILES and len(parts) > (2 if path[:1] == "/" and not _HOME.match(path) else 1):
         folder = parts[-2].lower()
         if folder not in _ROOT_FOLDERS and not re.fullmatch(r"[\d.\-_v]{1,40}|[0-9a-f]{7,64}", folder):
             return f"{folder}/{name}"

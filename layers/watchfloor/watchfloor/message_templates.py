@@ -60,7 +60,7 @@ _CODES = re.compile(
 _DIGIT_WORDS_TEXT = """
     s3 ec2 r53 route53 utf8 utf-8 utf-16 latin1 iso-8859-1 ipv4 ipv6 http2 http/1.1 http/2 http1 http3 x509 x.509 sha1
     sha256 sha512 md5 base64 oauth2 k8s i18n l10n log4j h2 p12 tls1.2 tls1.3 tlsv1 tlsv1.2 tlsv1.3 mp3 mp4 gpt4 int32
-    int64 int16 int8 uint8 uint32 uint64 float32 float64 python3 psycopg2 urllib3 boto3 web3 d3 neo4j db2 oauth1 v4
+    int64 int16 int8 uint8 uint32 uint64 float32 float64 python3 psycopg2 urllib3 boto3 web3 d3 neo4j db2 oauth1
     sigv4 pkcs1 pkcs8 pkcs12 ssl3 pop3 imap4 smtp5 win32 x86 x64 x86_64 arm64 amd64 hex64
     """
 _DIGIT_WORDS = frozenset(_DIGIT_WORDS_TEXT.split())
@@ -91,7 +91,7 @@ _OBJECT = re.compile(r"\{[^{}]{0,1500}\}")
 _LIST = re.compile(r"\[[^\[\]]{0,1500}\]")
 _NAME_IN_BRACKETS = re.compile(r"\[[A-Za-z_ .]{1,60}\]")
 _DOUBLE = re.compile(r"([\w.]{1,40}=)?\\?\"((?:[^\"\\]|\\[^\"]){0,1500})\\?\"|“([^”]{0,800})”|«([^»]{0,800})»")
-_SINGLE = re.compile(r"(?<!\w)'([^'\n]{0,800})'(?!\w)|`([^`'\n]{0,800})[`']|‘([^’]{0,800})’")
+_SINGLE = re.compile(r"(?<!\w)'((?:[^'\n]|(?<=\w)'(?=\w)){0,800})'(?!\w)|`([^`'\n]{0,800})[`']|‘([^’]{0,800})’")
 _PROSE_KEYS = ("err=", "error=", "msg=", "message=", "reason=", "cause=", "detail=", "exception=", "desc=")
 _PROSE = re.compile(r"(?:[A-Za-z][\w'\-]*[,;:.]? ){2}.*[A-Za-z]{2}", re.DOTALL)
 _WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|,;()]{1,400}")
@@ -157,9 +157,9 @@ _PEOPLE_WORDS = """
     """
 _PEOPLE = frozenset(_PEOPLE_WORDS.split())
 _FAILS = frozenset(("failed", "fails", "timed", "refused", "rejected", "exceeded"))
-# hall-b, partner-a; EUR, EUR/USD.
+# user:ann:profile; hall-b, partner-a; EUR, EUR/USD.
 _NUMBERED = re.compile(
-    r"[A-Za-z]{2,40}[-_][A-Za-z]|(?:[A-Z]{3}/)?(?:EUR|USD|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|KRW|SGD|HKD|NZD)(?:/[A-Z]{3})?"
+    r"[\w.\-]{1,80}(?::[\w.\-]{1,80}){2,10}|[A-Za-z]{2,40}[-_][A-Za-z]|(?:[A-Z]{3}/)?(?:EUR|USD|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|KRW|SGD|HKD|NZD)(?:/[A-Z]{3})?"
 )
 _NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
 _AFTER_NAME_WORDS = """

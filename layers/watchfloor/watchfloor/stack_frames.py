@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from posixpath import join, normpath
 from typing import Any
 
 MAX_FRAMES, MAX_MESSAGE = 60, 4_000
@@ -185,6 +186,9 @@ def _by_path(path: str) -> bool:
 
 def _python(frame: Frame) -> bool:
     path = frame.file.replace("\\", "/")
+    if "../" in path:
+        # From /var/task a layer is ../../opt/python.
+        path = normpath(join("/var/task", path))
     if not _by_path(path) or path.startswith("<") or path.endswith("/bin/gunicorn"):
         return False
     package = _TASK_PACKAGE.match(path)

@@ -87,7 +87,9 @@ _KLOG = re.compile(r"([EWIF])\d{4} \d\d:\d\d:\d\d\.\d{1,9}\s{1,8}\d{1,9} [\w./\-
 _RUBY_LOG = re.compile(r"([A-Z]), \[[^\]]{10,60}\]\s{1,4}([A-Z]{3,7}) -- [^:]{0,120}: ")
 _LOGCAT = re.compile(r"([VDIWEF])/[\w.$\-]{1,60}\s{0,4}\(\s{0,4}\d{1,7}\): ?")
 _NEST = re.compile(r"\[Nest\] \d{1,9}\s{1,4}- ")
-_LEVEL_UPPER = re.compile(rf"[\[(<|]?\s?({_WORDS.upper()})\s?[\])>|]?(?:/[\w\-]{{1,60}}\]?)?:?(?=[\s:|\[\],]|$)")
+_LEVEL_UPPER = re.compile(
+    rf"(?:[\[(<|]?\s?|[a-z_]{{1,40}}\.)({_WORDS.upper()})\s?[\])>|]?(?:/[\w\-]{{1,60}}\]?)?:?(?=[\s:|\[\],]|$)"
+)
 # "Error: text" is how JavaScript shows an error and "panic: text" Go; there the word belongs to the message.
 _LEVEL_MARKED = re.compile(
     rf"[\[(<]\s?((?i:{_WORDS}))\s?[\])>]:?(?=\s|$)|(?!panic:|fatal error:)({_WORDS.lower()}):(?=\s)"
