@@ -17,7 +17,8 @@ _DEPLOYED = re.compile(
     r"\b(?:deploy(?:ed|ment)?|new version|updated (?:code|configuration)|released|last (?:changed|modified))\b",
     re.IGNORECASE,
 )
-_OWN_CODE = re.compile(r"^(?P<place>\S+) in (?P<function>\S+) \(own code\)")
+_PLATFORM = re.compile(r"(?:START|END|INIT_START) (?:RequestId|Runtime)")
+_OWN_CODE = re.compile(r"^(?:\S*/)?(?P<place>[^\s/]+) in (?P<function>\S+) \(own code\)")
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ RULES = (
     ),
     Rule(
         r"ECONNREFUSED|[Cc]onnection refused|ConnectException|ECONNRESET|[Cc]onnection reset|ENOTFOUND|EAI_AGAIN|getaddrinfo|UnknownHostException"
-        r"|[Nn]ame or service not known|no such host|could not connect",
+        r"|[Nn]ame or service not known|no such host|(?:could not|cannot|failed to) connect|no connection to|[Ss]ervice [Uu]navailable|[Cc]onnection (?:failed|closed|aborted)",
         r"\b(?:connect\w*|host|port|unreachable|restart\w*|unhealthy|down|failover|dns)\b",
         "infrastructure",
         "The service behind it could not be reached: its address does not resolve, or nothing accepts connections there ({0}).",
@@ -149,7 +150,7 @@ RULES = (
     Rule(
         r"No module named '?([\w.]+)'?|ModuleNotFoundError|ImportModuleError|Cannot find (?:module|package) '([^']+)'|ClassNotFoundException: ([\w.$]+)"
         r"|NoClassDefFoundError|cannot load such file -- (\S+)|Could not load file or assembly '([\w.]+)",
-        r"\b(?:deploy\w*|layer|package|import|version|build)\b",
+        r"\b(?:deploy\w*|layer|package|import|build)\b",
         "application",
         "The package that was deployed does not hold a module that the code needs ({0}).",
         (
@@ -177,7 +178,7 @@ RULES = (
     ),
     Rule(
         r"KeyError: ['\"]?([\w.-]+)|KeyNotFoundException|key not found: :?(\w+)|Undefined (?:array key|index):? \"?(\w+)|NoSuchElementException",
-        r"\b(?:without|missing|no field|payload|event|schema|version|field)\b",
+        r"\b(?:without|missing|no field|payload|schema|field)\b",
         "application",
         "The input lacks a field that the code takes for granted ({0}).",
         (
@@ -224,7 +225,7 @@ RULES = (
     ),
     Rule(
         r"ClassCastException|InvalidCastException|interface conversion|TypeError: (.{1,80})|is not a function|ArgumentError|wrong number of arguments",
-        r"\b(?:type|str|string|int|float|list|dict|object|version)\b",
+        r"\b(?:type|str|string|int|float|list|dict|object)\b",
         "application",
         "A value has another type than the code expects ({0}).",
         ("See what the value is there, and convert or check it where it comes in.",),
@@ -256,12 +257,12 @@ def diagnosed(lines: list[Shown]) -> dict[str, Any]:
                 # One that names something says more than one that comes first.
                 match = next((match for match in matches if match.lastindex), matches[0])
                 return _answer(rule, match, line, lines)
-    what = f"The log says: {said[-1].text[:200]}" if said else "There is no line of a log to read."
+    what = f"The log says: {said[0].text[:200]}" if said else "There is no line of a log to read."
     return {
         "what_happened": what,
         "likely_cause": "",
         "certainty": "unknown",
-        "evidence": [_cited(said[-1])] if said else [],
+        "evidence": [_cited(said[0])] if said else [],
         "next_steps": ["Look at the lines around the error; they do not show a cause that I know."],
         "side": "unknown",
         "links": _links(lines),
@@ -302,7 +303,13 @@ def _support(rule: Rule, line: Shown, lines: list[Shown]) -> list[tuple[Shown, r
     found = []
     for other in lines:
         match = re.search(rule.support, other.text, re.IGNORECASE)
-        if match and other.kind in ("log", "fact") and other.text not in line.text and line.text not in other.text:
+        if (
+            match
+            and other.kind in ("log", "fact")
+            and not _PLATFORM.match(other.text)
+            and other.text not in line.text
+            and line.text not in other.text
+        ):
             found.append((other, match))
     # Facts of the account say more than lines that happen to stand close.
     return sorted(found, key=lambda pair: pair[0].kind != "fact")[:2]

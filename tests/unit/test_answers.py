@@ -171,6 +171,20 @@ def test_the_errors_own_trace_and_stack_overflow_confirm_nothing(other):
     assert (result.verdict, result.reasons) == (LIKELY, ["only one source shows it"])
 
 
+def test_the_same_error_somewhere_else_in_the_log_is_not_independent():
+    again = report("2026-11-20T10:15:00Z TimeoutError: Task timed out after 3.00 seconds (again)")
+    evidence = [
+        {"line": "E1", "quote": "Task timed out"},
+        {"line": "L5", "quote": "timed out after 3.00 seconds (again)"},
+    ]
+    assert checked(of=again, evidence=evidence).reasons == ["only one source shows it"]
+
+
+def test_a_line_that_says_nothing_about_the_cause_confirms_nothing():
+    evidence = [{"line": "E1", "quote": "Task timed out"}, {"line": "L1", "quote": "START RequestId: 7f3e9a1b"}]
+    assert checked(evidence=evidence).reasons == ["only one source shows it"]
+
+
 def test_a_model_that_is_not_sure_gets_likely():
     assert checked(certainty="probable").reasons == ["the model is not sure"]
 

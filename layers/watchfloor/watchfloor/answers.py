@@ -13,9 +13,10 @@ INCONCLUSIVE
 LIKELY
     At least one cited line of the error, of its stack trace or of the log is there and says what was quoted.
 CONFIRMED
-    As LIKELY, and: nothing had to be removed from the answer, the model is sure, and the cited lines come from at least
-    two sources that do not depend on each other: the error with its trace, other log lines, facts of the account, an
-    earlier incident. Stack Overflow tells about somebody else's program and confirms nothing.
+    As LIKELY, and: nothing had to be removed from the answer, the model is sure, and the cited lines that have a word in
+    common with the cause come from at least two sources that do not depend on each other: the error with its trace
+    (wherever else the log repeats it), other log lines, facts of the account, an earlier incident. Stack Overflow tells
+    about somebody else's program and confirms nothing.
 
 All text is expected to be redacted before it comes here.
 """
@@ -339,13 +340,14 @@ def verify(raw: str, lines: Mapping[str, Line], problem: str = "") -> Checked:
     checked = Checked(INCONCLUSIVE, answer, weak, removed[:_MAX_REMOVED], len(removed), text.removed)
     if weak:
         return checked
+    telling = [row for row in held if _is_about(cause, [lines[row.line]])]
     short = [
         reason
         for is_so, reason in (
             (bool(removed), f"{len(removed)} of its {len(removed) + len(held)} citations do not hold"),
             (text.removed > 0, f"{text.removed} of its links are not from the evidence"),
             (given.certainty != "sure", "the model is not sure"),
-            (len(_sources(held, lines)) < 2, "only one source shows it"),
+            (len(_sources(telling, lines)) < 2, "only one source shows it"),
         )
         if is_so
     ]
@@ -365,7 +367,13 @@ def _shortcomings(
 
 
 def _sources(held: Sequence[_Citation], lines: Mapping[str, Line]) -> set[str]:
-    return {_SOURCES[lines[row.line].kind] for row in held if lines[row.line].kind in _SOURCES}
+    """Which independent sources the cited lines come from."""
+    said = [line.text for line in lines.values() if line.kind == ERROR]
+    sources = set()
+    for line in (lines[row.line] for row in held):
+        is_repeated = line.kind == LOG and any(text in line.text for text in said)
+        sources.add("error" if is_repeated else _SOURCES.get(line.kind, ""))
+    return sources - {""}
 
 
 def _citations(

@@ -54,6 +54,7 @@ def sensitive(text: str, ips: bool = False) -> Iterator[Span]:
 
 # --- tokens by their form -----------------------------------------------------------------------------------------
 
+# Minimal lengths are below the vendors': a text may have been cut.
 _W = r"(?<![A-Za-z0-9_])"
 _TOKENS = [
     re.compile(pattern)
@@ -62,9 +63,9 @@ _TOKENS = [
         r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}+\.[A-Za-z0-9_-]{5,}+(?:\.[A-Za-z0-9_-]*+){0,3}",
         # AWS session tokens begin like this since they exist.
         r"(?<![A-Za-z0-9/+])(?:IQoJb3JpZ2lu|FwoGZXIvYXdz|FQoGZXIvYXdz|AQoDYXdz|AQoEXAMPLE)[A-Za-z0-9/+%=]{16,}+",
-        _W + r"gh[pousr]_[A-Za-z0-9]{30,255}",
-        _W + r"github_pat_[A-Za-z0-9_]{22,255}",
-        _W + r"gl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent|oas)-[A-Za-z0-9_.-]{16,200}",
+        _W + r"gh[pousr]_[A-Za-z0-9]{10,255}",
+        _W + r"github_pat_[A-Za-z0-9_]{10,255}",
+        _W + r"gl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent|oas)-[A-Za-z0-9_.-]{10,200}",
         _W + r"xox[a-z]-[A-Za-z0-9-]{10,250}",
         _W + r"xapp-\d-[A-Za-z0-9-]{10,250}",
         _W + r"xoxe\.xox[a-z]-\d-[A-Za-z0-9-]{10,250}",
@@ -73,14 +74,14 @@ _TOKENS = [
         r"[a-z0-9-]{1,60}\.webhook\.office\.com/webhookb2/[\w@/-]{20,300}",
         _W + r"[srp]k_(?:live|test)_[A-Za-z0-9]{10,250}",
         _W + r"whsec_[A-Za-z0-9+/=]{16,200}",
-        _W + r"AIza[A-Za-z0-9_-]{30,60}",
+        _W + r"AIza[A-Za-z0-9_-]{20,60}",
         _W + r"ya29\.[A-Za-z0-9_.-]{20,400}",
         _W + r"GOCSPX-[A-Za-z0-9_-]{20,60}",
         r"(?<![A-Za-z0-9/])1//0[A-Za-z0-9_-]{30,200}",
         r"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.]{3}[78]Q~[A-Za-z0-9_~.-]{31,34}",
         _W + r"(?:SK|AC)[0-9a-f]{32}(?![A-Za-z0-9])",
         _W + r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}",
-        _W + r"npm_[A-Za-z0-9]{30,60}",
+        _W + r"npm_[A-Za-z0-9]{20,60}",
         _W + r"pypi-[A-Za-z0-9_-]{40,400}",
         r"(?<![A-Za-z0-9_-])sk-(?=[A-Za-z0-9_-]{0,60}\d)[A-Za-z0-9_-]{20,300}",
         _W + r"sk-ant-[A-Za-z0-9_-]{16,300}",
