@@ -29,7 +29,7 @@ from watchfloor.incidents import Incident
 SUCCESS = 0
 LAST_TRIAGE = sandbox.WORK / "last-triage"
 STATUSES = ("open", "acknowledged", "silenced", "resolved", "reopened", "merged")
-_COMMANDS = (
+COMMANDS = (
     *("run", "attach", "detach", "list", "show", "merge", "unmerge", "split"),
     *("acknowledge", "silence", "resolve", "reopen", "demo"),
 )
@@ -40,7 +40,7 @@ _MAX_SILENCE_SECONDS = 366 * 86_400
 
 def with_default(arguments: Sequence[str]) -> list[str]:
     """`triage EVENT.json` as `triage run EVENT.json`."""
-    if arguments[:1] == ["triage"] and len(arguments) > 1 and arguments[1] not in (*_COMMANDS, "-h", "--help"):
+    if arguments[:1] == ["triage"] and len(arguments) > 1 and arguments[1] not in (*COMMANDS, "-h", "--help"):
         return ["triage", "run", *arguments[1:]]
     return list(arguments)
 

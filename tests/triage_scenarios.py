@@ -28,6 +28,8 @@ SHOP = "checkout-of-permissions"
 GROUP = f"/aws/lambda/{SHOP}"
 REQUEST = "3f1fa0f0-0000-4000-8000-{:012d}"
 PATIENCE_SECONDS = 40
+# Limits have tests of their own.
+PARAMETERS = {"TriageIncidentsPerHour": "100000", "LlmDailyTokens": "1000000000"}
 
 
 def prepare(floor: Floor) -> None:

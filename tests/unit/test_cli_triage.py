@@ -394,6 +394,14 @@ def test_wrong_usage_is_exit_2_and_says_what(arguments, told, capsys):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [[], *([name] for name in triage_commands.COMMANDS)])
+def test_help_everywhere(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["triage", *arguments, "--help"])
+    assert stop.value.code == 0
+    assert "usage: watchfloor triage" in capsys.readouterr().out
+
+
 # --- one event
 
 
