@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 
 from watchfloor.clients import script_runtime
 
@@ -20,7 +21,7 @@ def canned(service: str, operation: str, answer: Callable[[], dict[str, Any]]) -
         content = answer()
         status = 400 if "Error" in content else 200
         metadata = {"ResponseMetadata": {"HTTPStatusCode": status, "RequestId": "canned", "HTTPHeaders": {}}}
-        return AWSResponse("", status, {}, None), content | metadata
+        return AWSResponse("", status, HTTPHeaders(), None), content | metadata
 
     script_runtime._session()
     script_runtime._client.cache_clear()

@@ -18,7 +18,11 @@ from watchfloor.databases import (
 
 
 def about(**changes: Any) -> dict[str, Any]:
-    found = {"DBInstanceIdentifier": "orders", "DBInstanceStatus": "available", "DBInstanceClass": "db.t3.medium"}
+    found: dict[str, Any] = {
+        "DBInstanceIdentifier": "orders",
+        "DBInstanceStatus": "available",
+        "DBInstanceClass": "db.t3.medium",
+    }
     found |= {"Engine": "postgres", "EngineVersion": "16.3", "AllocatedStorage": 100}
     return {**about_instance(found), **changes}
 

@@ -30,7 +30,7 @@ def test_value_at_finds_what_stands_there(path, value):
 @pytest.mark.parametrize("path", ["items", "", "$.", "$[", "$.a..b", "$[a]", "$.a[*]"])
 def test_a_path_that_is_none_is_refused(path):
     with pytest.raises(ValidationError):
-        ValueCheck(path=path, exists=True)
+        ValueCheck.model_validate({"path": path, "exists": True})
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_expectation_names_everything_that_is_wrong():
 
 
 def test_a_message_shows_no_more_than_a_little_of_a_long_value():
-    check = ValueCheck(path="$.x", equals="short")
+    check = ValueCheck.model_validate({"path": "$.x", "equals": "short"})
     assert len(check.problem({"x": "y" * 10_000}) or "") < 600
     deep = "[" * 100_000
-    assert "should be JSON" in next(iter(Expectation(json_checks=[check]).problems(200, {}, deep, 1)))
+    assert "should be JSON" in next(iter(Expectation.model_validate({"json": [check]}).problems(200, {}, deep, 1)))
 
 
 def test_same_is_equality_of_json():

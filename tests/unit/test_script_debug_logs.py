@@ -60,10 +60,15 @@ def test_logs_waits_for_the_query(world):
 
 
 def test_logs_stops_a_query_that_scans_too_much(world):
-    stopped = []
+    stopped: list[int] = []
+
+    def stop() -> dict[str, Any]:
+        stopped.append(1)
+        return {"success": True}
+
     with (
         answers(result("Running", 2, 3e9)),
-        canned("logs", "StopQuery", lambda: stopped.append(1) or {"success": True}),
+        canned("logs", "StopQuery", stop),
     ):
         answer = world.call(NAME, {"log_groups": [GROUP], "max_gigabytes": 2})
     assert answer.status_code == 200

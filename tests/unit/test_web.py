@@ -150,7 +150,7 @@ def test_fetch_never_reaches_an_address_inside(url):
     # An address that this machine's resolver does not take for one is as good as refused.
     with pytest.raises((AccessDeniedError, WebError)) as caught:
         Web(limits=QUICK).fetch(url)
-    assert isinstance(caught.value, AccessDeniedError) or caught.value.step == "dns"
+    assert not isinstance(caught.value, WebError) or caught.value.step == "dns"
 
 
 @pytest.mark.parametrize(
@@ -353,8 +353,13 @@ def test_a_silent_server_a_slow_resolver_and_a_closed_port_are_told_apart(serve)
         Web(LOOPBACK, QUICK).fetch(serve(lambda connection, request: time.sleep(3)).url("/a?token=s3cret"))
     assert silent.value.step == "answer"
     assert "s3cret" not in str(silent.value)
+
+    def slow(host: str, port: int) -> list[str]:
+        time.sleep(3)
+        return []
+
     with pytest.raises(WebError) as unresolved:
-        Web(LOOPBACK, QUICK, resolve=lambda host, port: time.sleep(3) or []).fetch("http://slow.example/")
+        Web(LOOPBACK, QUICK, resolve=slow).fetch("http://slow.example/")
     assert unresolved.value.step == "dns"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
