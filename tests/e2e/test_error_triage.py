@@ -30,6 +30,7 @@ FLOOD, FLOOD_SECONDS = 10_000, 60
 SLOW_SECONDS = 11
 # The slowest way of a service to fail still leaves the message within this.
 BOUND_SECONDS = 120
+AT_ONCE = 7
 
 
 # --- from a log line to a message
@@ -241,12 +242,13 @@ def broken(triage: Triage) -> dict[str, float]:
             getattr(triage.twins, service).fail(kind, body=name, count=count, seconds=SLOW_SECONDS)
     triage.deployment.cloud.inject_faults(request=requests)  # type: ignore[attr-defined]
     written = {}
-    # Those that take long first, and one after the other: functions that are warm need no second environment.
+    # Those that wait long first, and a few at a time: functions that are warm need no second environment.
     for service, kind in sorted(CASES, key=lambda case: (case[1] != "slow", case[0] not in ("sns", "slack"))):
         name = marker(service, kind)
         triage.log(trace(name, "something failed"))
         written[name] = time.monotonic()
-        time.sleep(1.2)
+        triage.incident(name)
+        triage.wait(lambda: triage.running() < AT_ONCE, "a turn", BOUND_SECONDS)
     return written
 
 

@@ -122,6 +122,11 @@ class Triage:
         names = [row["name"] for page in pages for row in page["executions"]]
         return sorted(name for name in names if name.startswith(incident.fingerprint))
 
+    def running(self) -> int:
+        """How many errors are being explained now."""
+        found = self.sfn.list_executions(stateMachineArn=self.machine, statusFilter="RUNNING", maxResults=100)
+        return len(found["executions"])
+
     def row(self, fingerprint: str, item: str) -> Json:
         found = self.deployment.table("IncidentTableName").get_item(Key={"fingerprint": fingerprint, "item": item})
         return plain(found.get("Item", {}))
