@@ -315,8 +315,20 @@ class Shop:
             MasterUsername="admin1",
             MasterUserPassword="not-a-secret",
             AllocatedStorage=20,
+            EnablePerformanceInsights=True,
+            EnablePerformanceInsights=True,
             Tags=[{"Key": "service", "Value": SHOP}],
         )
+        return name
+
+    @cache  # noqa: B019
+    def log_group(self) -> str:
+        """A log group of a name without a slash, with an error in it."""
+        logs, name = self.deployment.client("logs"), "orders"
+        logs.create_log_group(logGroupName=name)
+        logs.create_log_stream(logGroupName=name, logStreamName="one")
+        event = {"timestamp": int(time.time() * 1000), "message": "[ERROR] ValueError: order refused"}
+        logs.put_log_events(logGroupName=name, logStreamName="one", logEvents=[event])
         return name
 
     @cache  # noqa: B019
@@ -438,17 +450,20 @@ def queue_tested(place: Shop) -> None:
 
 
 def logs_asked(place: Shop) -> None:
+    """Of a function, and of a log group of any name."""
     _fail_once(place)
-    result = place.call("debug-logs", {"function_name": WORKER, "contains": "order refused"}).done()
-    if not result["rows"]:
-        raise Missing("no line was found")
+    for where in ({"function_name": WORKER}, {"log_groups": [place.log_group()]}):
+        result = place.call("debug-logs", {**where, "contains": "order refused"}).done()
+        if not result["rows"]:
+            raise Missing(f"no line was found in {where}")
 
 
 def errors_asked(place: Shop) -> None:
     _fail_once(place)
-    result = place.call("debug-errors", {"function_name": WORKER}).done()
-    if not any("ValueError" in json.dumps(group) for group in result["groups"]):
-        raise Missing("the error was not found")
+    for where in ({"function_name": WORKER}, {"log_groups": [place.log_group()]}):
+        result = place.call("debug-errors", where).done()
+        if not any("ValueError" in json.dumps(group) for group in result["groups"]):
+            raise Missing(f"the error was not found in {where}")
 
 
 def execution_explained(place: Shop) -> None:
@@ -486,7 +501,8 @@ def principals(place: Shop) -> tuple[str, str]:
     read = _policy({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"})
     managed = iam.create_policy(PolicyName=name, PolicyDocument=read)["Policy"]["Arn"]
     role = place.role("lambda").rpartition("/")[2]
-    iam.attach_role_policy(RoleName=role, PolicyArn=managed)
+    for arn in (managed, "arn:aws:iam::aws:policy/ReadOnlyAccess"):
+        iam.attach_role_policy(RoleName=role, PolicyArn=arn)
     iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName="inline", PolicyDocument=read)
     iam.attach_user_policy(UserName=name, PolicyArn=managed)
