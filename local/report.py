@@ -164,6 +164,7 @@ def cloud(console: Console, deployment: Deployment) -> None:
     console.print(table)
     console.print("\nIn another terminal:")
     console.print("  watchfloor run ALERTS.json      watchfloor campaign list", highlight=False)
+    console.print("  watchfloor triage MY.LOG        watchfloor triage list", highlight=False)
     console.print(
         f"  AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 aws --endpoint-url {endpoint} "
         f"s3 cp ALERTS.json s3://{deployment.bucket}/input/",
