@@ -465,7 +465,9 @@ def dead_letter(function: str) -> Callable[[Floor], None]:
 
 
 def deployed_again(floor: Floor) -> None:
-    """Step Functions takes the machines with their roles and log groups, as a deployment hands them over."""
+    """Step Functions takes the machines with their roles and log group, as a deployment hands them over."""
+    group = floor.logs.describe_log_groups(logGroupNamePrefix="/aws/vendedlogs/states/")["logGroups"][0]["arn"]
+    logging = {"level": "ERROR", "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group}}]}
     for arn in floor.machines.values():
         machine = floor.sfn.describe_state_machine(stateMachineArn=arn)
         try:
@@ -473,7 +475,7 @@ def deployed_again(floor: Floor) -> None:
                 stateMachineArn=arn,
                 definition=machine["definition"],
                 roleArn=machine["roleArn"],
-                loggingConfiguration=machine["loggingConfiguration"],
+                loggingConfiguration=logging,
             )
         except floor.sfn.exceptions.ClientError as error:
             raise Missing(f"update refused: {_short(error.response['Error']['Message'])}") from error

@@ -24,7 +24,7 @@ from botocore.config import Config
 from local.sandbox import STACK, Deployment
 from local.scripts.calling import Stack
 from tests.scenarios import Missing
-from watchfloor.approvals import Ask
+from watchfloor.approvals import Ask, approval_id_of
 from watchfloor.scripts import digest
 
 Json = dict[str, Any]
@@ -607,6 +607,22 @@ def script_approved(place: Shop) -> None:
         raise Missing(f"{outcome['decision']}: {_short(str(outcome.get('error')))}")
 
 
+def asked_again_after_the_decision(place: Shop) -> None:
+    """A task that asks once more, its first question answered meanwhile, hears the answer."""
+    script_approved(place)
+    machine, table = place.deployment.outputs["ScriptApprovalArn"], place.deployment.table("ApprovalTableName")
+    last = place.last_execution(machine)
+    answered = table.get_item(Key={"approval_id": approval_id_of(last)})["Item"]
+    arn = f"{last.rpartition(':')[0]}:{place.name('again')}"
+    table.put_item(Item={**answered, "approval_id": approval_id_of(arn), "status": "refused"})
+    given = {"script": "oncall-rollback-lambda", "requested_by": "alice", "reason": "again"}
+    given["parameters"] = {"function_name": SHOP, "alias": "live", "version": "3"}
+    place.sfn.start_execution(stateMachineArn=machine, name=arn.rpartition(":")[2], input=json.dumps(given))
+    outcome = json.loads(place.ended(arn).get("output") or "{}")
+    if outcome.get("decision") != "refused":
+        raise Missing(f"{outcome.get('decision')}: {_short(str(outcome.get('error')))}")
+
+
 def queue_redriven(place: Shop) -> None:
     place.fill(3)
     result = place.call("oncall-redrive-queue", {"queue_name": f"{SHOP}-failed"}).done()
@@ -789,6 +805,7 @@ SCENARIOS: list[Scenario] = [
     concurrency_provisioned,
     function_rolled_back,
     script_approved,
+    asked_again_after_the_decision,
     queue_redriven,
     execution_redriven,
     execution_restarted,
@@ -817,6 +834,7 @@ MISSED_BY: list[tuple[str, str, tuple[Scenario, ...]]] = [
     ("OncallScaleService", "lambda:*", (concurrency_reserved,)),
     ("OncallScaleService", "*", (service_scaled,)),
     ("OncallRollbackLambda", "*", (function_rolled_back,)),
+    ("AskApproval", "states:*", (asked_again_after_the_decision,)),
     *((role, "*", (script_approved,)) for role in ("OpenApproval", "AskApproval", "DecideApproval", "ReportScript")),
     ("ScriptApproval", "lambda:*", (script_approved,)),
     ("OncallRedriveQueue", "*", (queue_redriven,)),
