@@ -316,7 +316,6 @@ class Shop:
             MasterUserPassword="not-a-secret",
             AllocatedStorage=20,
             EnablePerformanceInsights=True,
-            EnablePerformanceInsights=True,
             Tags=[{"Key": "service", "Value": SHOP}],
         )
         return name
