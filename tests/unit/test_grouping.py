@@ -8,7 +8,8 @@ import pytest
 
 from bench.grouping import BAR, BENIGN, ERRORS, Labelled, main, read, score
 from watchfloor.errors import InvalidInputError
-from watchfloor.log_events import encode
+from watchfloor.fingerprints import fingerprint
+from watchfloor.log_events import decode, encode, errors_in
 
 
 def written(path: Path, *rows: dict) -> Path:
@@ -78,3 +79,20 @@ def test_corpus_is_large_and_grouped_as_people_would(capsys):
     for name, figures in orjson.loads(capsys.readouterr().out).items():
         assert figures["f1"] >= BAR, name
         assert not figures["false_alarms"]
+
+
+def test_corpus_a_line_an_event_gives_the_same_fingerprints():
+    def given(*messages):
+        event = {"messageType": "DATA_MESSAGE", "logGroup": "/g", "logEvents": [{"message": text} for text in messages]}
+        return [fingerprint(error).value for error in errors_in(decode(encode(event)))]
+
+    whole = [
+        decode(row.event).events[0].message
+        for path in sorted(ERRORS.glob("*.jsonl"))
+        for row in read(path)
+        if row.group != BENIGN
+    ]
+    texts = [text for text in whole if "\n" in text.strip()]
+    same = [given(text) == given(*text.split("\n")) for text in texts]
+    assert len(same) > 400
+    assert sum(same) / len(same) > 0.96

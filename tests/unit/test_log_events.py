@@ -327,6 +327,43 @@ def test_errors_in_two_traces_one_after_the_other_stay_two():
     assert len(found(f"2026-11-01 10:00:00 ERROR failed\n{java}", java, java)) == 3
 
 
+def test_errors_in_a_whole_trace_in_one_event_is_no_part_of_the_line_before():
+    java = "java.lang.IllegalStateException: x\n\tat com.acme.A.b(A.java:1)"
+    assert [error.type for error in found("ERROR cache is cold", java)] == ["", "java.lang.IllegalStateException"]
+    ruby = "/a/x.rb:1:in `total': no (RuntimeError)\n\tfrom /a/y.rb:2:in `run'"
+    assert [error.type for error in found("ERROR cache is cold", ruby)] == ["", "RuntimeError"]
+
+
+def test_errors_in_json_and_text_records_do_not_mix():
+    errors = found(
+        '{"level":"error","msg":"cache is cold"}', "java.lang.IllegalStateException: x", "\tat c.A.b(A.java:1)"
+    )
+    assert [len(error.event_ids) for error in errors] == [1, 2]
+
+
+def test_errors_in_go_stack_without_a_panic():
+    error = only(
+        "could not load tenant t1",
+        "github.com/acme/hub.(*Repo).Load",
+        "\t/src/repo.go:31",
+        "main.main",
+        "\t/src/m.go:2",
+    )
+    assert [frame.function for frame in error.frames] == ["main", "(*Repo).Load"]
+
+
+def test_errors_in_message_of_many_lines_before_its_trace():
+    error = only(
+        "[ERROR] ValidationError: 1 validation error for Booking",
+        "seats",
+        "  Input should be a valid integer",
+        "Traceback (most recent call last):",
+        '  File "/var/task/app.py", line 5, in handler',
+        "    Booking(**event)",
+    )
+    assert (error.type, error.frames[-1].function, len(error.event_ids)) == ("ValidationError", "handler", 6)
+
+
 def test_errors_in_lines_wrapped_by_a_log_driver():
     error = only(*(json.dumps({"log": line + "\n", "container_id": "c1"}) for line in PYTHON))
     assert (error.type, error.frames[-1].source) == ("KeyError", "return {}['x']")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from watchfloor import traces_go
+from watchfloor import traces_go, traces_other, traces_ruby
 from watchfloor.error_signs import reads_as_failure
 from watchfloor.log_records import ERROR, MAX_TEXT, WARN, Record, read
 from watchfloor.stack_frames import PYTHON
@@ -123,11 +123,13 @@ def _opens(record: Record) -> bool:
 
 
 def _belongs(home: Opened, record: Record, adjacent: bool, following: str) -> bool:
-    if record.type or record.stack:
+    if record.type or record.stack or record.structured != home.record.structured:
         return False
     line = _first(record)
     if not line.strip():
         return adjacent or record.has_prefix
+    if _begins(line) or _is_whole(record.body):
+        return False
     if language_of_line(line) or _MARKER.match(line):
         return True
     if PYTHON_START in line:
@@ -143,9 +145,28 @@ def _belongs(home: Opened, record: Record, adjacent: bool, following: str) -> bo
         return True
     if header(line) and (same_request or not record.has_prefix):
         # The exception's name under a Python trace, or under the line that announces it.
+        if header(_first(home.record)):
+            # It is named already, as Lambda's Python runtime does.
+            return False
         waits = home.in_python and (home.last_line[:1].isspace() or language_of_line(home.last_line) is not None)
-        return waits or (not home.apart and not home.framed and header(_first(home.record)) is None)
+        return waits or (not home.apart and not home.framed)
     return adjacent and not record.has_prefix and _is_message(home, line)
+
+
+def _begins(line: str) -> bool:
+    """Whether a line can only be a trace's first one."""
+    found = traces_ruby.FRAME.match(line)
+    heads_ruby = bool(found and found[4]) and "from " not in line[:12]
+    return heads_ruby or traces_other.RUST_PANIC.match(line) is not None or line.lstrip().startswith("⨯ ")
+
+
+def _is_whole(body: str) -> bool:
+    """Whether an event brings a trace with its head: then it goes on with no other event."""
+    lines = [line[:_MAX_LINE] for line in body.split("\n", _MAX_LOOK)[:_MAX_LOOK]]
+    if len(lines) == 1 or _MARKER.match(lines[0]) or language_of_line(lines[0]):
+        return False
+    headed = PYTHON_START in lines[0] or header(lines[0]) is not None
+    return headed and any(language_of_line(line) for line in lines[1:])
 
 
 def _is_message(home: Opened, line: str) -> bool:
