@@ -457,6 +457,14 @@ def logs_asked(place: Shop) -> None:
             raise Missing(f"no line was found in {where}")
 
 
+def long_query_stopped(place: Shop) -> None:
+    """A query that scans more than it may is stopped, for it is paid by that."""
+    _fail_once(place)
+    result = place.call("debug-logs", {"function_name": WORKER, "max_gigabytes": 1e-9}).done()
+    if "stopped before its end" not in result["findings"][0]:
+        raise Missing(f"the query was not stopped: {result['findings']}")
+
+
 def errors_asked(place: Shop) -> None:
     _fail_once(place)
     for where in ({"function_name": WORKER}, {"log_groups": [place.log_group()]}):
@@ -792,6 +800,7 @@ SCENARIOS: list[Scenario] = [
     function_tested,
     queue_tested,
     logs_asked,
+    long_query_stopped,
     errors_asked,
     execution_explained,
     queue_looked_at,
@@ -821,6 +830,7 @@ MISSED_BY: list[tuple[str, str, tuple[Scenario, ...]]] = [
     ("TestIntegration", "*", (suite_tested,)),
     ("TestLambda", "*", (function_tested,)),
     ("TestQueueRoundtrip", "*", (queue_tested,)),
+    ("DebugLogs", "logs:StopQuery", (long_query_stopped,)),
     ("DebugLogs", "*", (logs_asked,)),
     ("DebugErrors", "*", (errors_asked,)),
     ("DebugExecution", "*", (execution_explained,)),
@@ -853,6 +863,10 @@ EXEMPT: list[tuple[str, str, str, str]] = [
         "*:function:*:*",
         "for names that do not end in *, which the tests' targets do",
     ),
+    ("TestLambda", "lambda:*", "*:function:*:*", "for names that do not end in *, which the tests' targets do"),
+    ("Debug*", "logs:*", "*:log-group:*/*:*", "for names that do not begin with *, which the tests' targets do"),
+    ("DebugPermissions", "iam:*", "*:role/*/*", "for roles below a path, which the tests' are not"),
+    ("DebugPermissions", "iam:*", "*:user/*/*", "for users below a path, which the tests' are not"),
 ]
 
 

@@ -48,7 +48,9 @@ def finished(logs: Any, query_id: str) -> dict[str, Any]:
 
 def test_log_query_runs_for_a_moment_and_tells_what_it_scanned(logs, name):
     query_id = start(logs, name, "fields @timestamp, n | filter level = 'ERROR' | sort n desc", limit=1)
-    assert logs.get_query_results(queryId=query_id)["status"] == "Running"
+    running = logs.get_query_results(queryId=query_id)
+    assert (running["status"], running["results"]) == ("Running", [])
+    assert running["statistics"]["bytesScanned"] > 0
     answer = finished(logs, query_id)
     assert answer["status"] == "Complete"
     (row,) = answer["results"]

@@ -77,8 +77,8 @@ def _results(request: dict[str, Any]) -> Any:
     if query is None:
         return _refused("ResourceNotFoundException", "The specified query does not exist.")
     if query["status"] == "Complete" and time.monotonic() < query["until"]:
-        nothing = {name: 0.0 for name in query["statistics"]}
-        return json_response({"status": "Running", "results": [], "statistics": nothing, "queryLanguage": "CWLI"})
+        so_far = {"results": [], "statistics": query["statistics"], "queryLanguage": "CWLI"}
+        return json_response({"status": "Running", **so_far})
     found = {name: query[name] for name in ("status", "results", "statistics")}
     return json_response(found | {"queryLanguage": "CWLI"})
 
