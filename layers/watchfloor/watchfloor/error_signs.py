@@ -97,6 +97,8 @@ def is_error(record: Record, trace: Trace | None) -> bool:
         return True
     if _START_END.match(record.body) or dict(record.details).get("type", "").startswith("platform."):
         return False
+    if not record.body.strip() and not record.type and not record.stack:
+        return False
     if record.level == ERROR:
         return True
     if record.level == DEBUG:
@@ -114,7 +116,7 @@ def is_error(record: Record, trace: Trace | None) -> bool:
     details = dict(record.details)
     if details.get("type", "").endswith(("Failed", "TimedOut", "Aborted")):
         return True
-    return named or any(map(_words_of_failure, lines))
+    return named or any(map(reads_as_failure, lines))
 
 
 def gist(text: str) -> str:
@@ -123,11 +125,12 @@ def gist(text: str) -> str:
     first = next((line for line in lines if _WORD.search(line)), "")
     if _FAILURE.search(first) or inline_type(first):
         return first
-    failing = [line for line in lines if line != first and _words_of_failure(line[:2_000])]
+    failing = [line for line in lines if line != first and reads_as_failure(line[:2_000])]
     return " | ".join(failing[:2]) if _DECORATED.match(text.lstrip()) and failing else " | ".join([first, *failing[:2]])
 
 
-def _words_of_failure(line: str) -> bool:
+def reads_as_failure(line: str) -> bool:
+    """Whether a line without a level speaks of a failure, and not of none."""
     if _HTTP_5XX.search(line):
         return True
     if _HTTP_OK.search(line):

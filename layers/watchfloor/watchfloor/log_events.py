@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import gzip
-import re
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,18 +13,16 @@ import orjson
 
 from watchfloor.error_signs import gist, is_error, platform_type
 from watchfloor.errors import InvalidInputError
-from watchfloor.log_records import ERROR, MAX_TEXT, Record, read
-from watchfloor.stack_frames import PYTHON, Frame, Raised, cut
-from watchfloor.stack_traces import Trace, language_of_line, main_of, parse
-from watchfloor.trace_headers import header, inline_type
+from watchfloor.log_records import MAX_TEXT, Record
+from watchfloor.split_traces import PYTHON_START, Opened, assembled
+from watchfloor.stack_frames import Frame, Raised, cut
+from watchfloor.stack_traces import Trace, main_of, parse
+from watchfloor.trace_headers import header
 
 CONTROL, DATA = "CONTROL_MESSAGE", "DATA_MESSAGE"
 MAX_BYTES = 20_000_000
 # CloudWatch Logs hands over at most 1 MB (compressed 6 MB of a Lambda payload) a call.
 _MAX_SHOWN_TEXT = 16_000
-# Lines of one trace come within seconds; others may stand between them, within reason.
-_MAX_GAP_SECONDS, _MAX_FOREIGN_LINES = 10.0, 200
-_MAX_LOOK = 50
 # An exception without a trace names itself at the beginning.
 _MAX_HEAD_LINES = 6
 
@@ -194,27 +190,7 @@ def _event(index: int, event: Any) -> LogEvent:
     return LogEvent(str(event.get("id") or index), stamp / 1000, event["message"])
 
 
-# --- putting together what belongs together -------------------------------------------------------------------------
-
-_MARKER = re.compile(
-    r"^\s{0,60}(?:Caused by: |Suppressed: |Wrapped by: |\.\.\. \d{1,6} (?:more|common frames)|--- End of |---> |During handling of the above|"
-    r"The above exception was the direct|goroutine \d{1,12} \[|created by |\[signal |\[(?:cause|errors)\]: |\[Previous line repeated|"
-    r"Stack ?[Tt]race:|stack backtrace:|note: run with|thrown in |#\d{1,4} |\+-[-+]|\| |exit status \d|[~^]{1,200}$)"
-)
-_PY_START = "Traceback (most recent call last)"
-_GO_CALL = re.compile(r"^(?:[\w.\-~%@]{1,100}/)*[\w.\-]{1,100}\.[\w.()*\[\]{}·]{1,160}\([^)]{0,400}\)$")
-
-
-@dataclass(slots=True)
-class _Open:
-    """A record that may go on in the next events."""
-
-    record: Record
-    events: list[LogEvent]
-    lines: list[str]
-    foreign: int = 0
-    size: int = 0
-    apart: bool = False
+# --- errors ---------------------------------------------------------------------------------------------------------
 
 
 def errors_in(batch: LogBatch, *, keep_all: bool = False) -> list[ErrorEvent]:
@@ -224,104 +200,16 @@ def errors_in(batch: LogBatch, *, keep_all: bool = False) -> list[ErrorEvent]:
     stand between. Records that are no error are left out; `keep_all` keeps them.
     """
     errors = []
-    for opened in _assembled(batch.events):
+    for opened in assembled(batch.events):
         error = _error(batch, opened, keep_all)
         if error:
             errors.append(error)
     return _once_a_request(errors)
 
 
-def _assembled(events: Iterable[LogEvent]) -> Iterator[_Open]:
-    started: list[_Open] = []
-    by_request: dict[str, _Open] = {}
-    current: _Open | None = None
-    last: _Open | None = None
-    for event in events:
-        record = read(event.message)
-        home = by_request.get(record.request_id, current) if record.request_id else current
-        if home and _belongs(home, record, event, last is home):
-            home.events.append(event)
-            if home.size < MAX_TEXT:
-                home.lines.append(record.body)
-                home.size += len(record.body)
-            home.foreign, home.apart = 0, False
-            last = home
-            continue
-        if current:
-            current.foreign += 1
-            current.apart = current.apart or not record.has_prefix
-        opened = _Open(record, [event], [record.body], size=len(record.body))
-        started.append(opened)
-        if record.level == ERROR or record.level is None or language_of_line(record.body.split("\n", 1)[0]):
-            if record.request_id:
-                by_request[record.request_id] = opened
-            if not record.type and not record.stack and (record.level == ERROR or _opens(record.body)):
-                current = opened
-        last = opened
-    yield from started
-
-
-def _opens(body: str) -> bool:
-    first = body.split("\n", 1)[0][:2_000]
-    return (
-        _PY_START in first
-        or language_of_line(first) is not None
-        or header(first) is not None
-        or inline_type(first) is not None
-        or first.startswith(
-            ("panic: ", "fatal error: ", "thread '", "Unhandled", "Uncaught", "PHP Fatal", "goroutine ")
-        )
-    )
-
-
-def _belongs(home: _Open, record: Record, event: LogEvent, adjacent: bool) -> bool:
-    if event.time - home.events[-1].time > _MAX_GAP_SECONDS or home.foreign > _MAX_FOREIGN_LINES:
-        return False
-    if record.type or record.stack:
-        return False
-    line = record.body.split("\n", 1)[0][:2_000]
-    if language_of_line(line) or _MARKER.match(line):
-        return True
-    tail = home.lines[-1].rsplit("\n", 1)[-1]
-    if _PY_START in line:
-        return adjacent and language_of_line(tail) is None and not _ends_python(home)
-    if record.has_prefix and record.level and not line[:1].isspace():
-        return False
-    if adjacent and (not line.strip() or line[:1].isspace()):
-        return True
-    if language_of_line(tail) == PYTHON and line[:1].isspace():
-        return True
-    same_request = record.request_id is not None and record.request_id == home.record.request_id
-    if header(line) and (same_request or not record.has_prefix):
-        # The exception's name under a Python trace, or under the log line that announces a Java one.
-        announced = home.record.level == ERROR and not home.apart and not _has_frames(home)
-        return announced or _waits_for_type(home)
-    if any("goroutine " in part for part in home.lines[-400:]):
-        return _GO_CALL.match(line) is not None
-    return adjacent and line[:1] in "})]" and language_of_line(tail) is not None
-
-
-def _waits_for_type(home: _Open) -> bool:
-    tail = home.lines[-1].rsplit("\n", 1)[-1]
-    return any(_PY_START in part for part in home.lines) and (tail[:1].isspace() or language_of_line(tail) is not None)
-
-
-def _has_frames(home: _Open) -> bool:
-    return any(
-        language_of_line(line[:2_000]) for part in home.lines[:_MAX_LOOK] for line in part.split("\n", _MAX_LOOK)
-    )
-
-
-def _ends_python(home: _Open) -> bool:
-    return any(_PY_START in part for part in home.lines)
-
-
-# --- from records to errors -----------------------------------------------------------------------------------------
-
-
-def _error(batch: LogBatch, opened: _Open, keep_all: bool) -> ErrorEvent | None:
+def _error(batch: LogBatch, opened: Opened, keep_all: bool) -> ErrorEvent | None:
     record = opened.record
-    text = cut("\n".join(opened.lines), MAX_TEXT)
+    text = cut(opened.text, MAX_TEXT)
     trace = parse(_stack_text(record)) if record.stack else None
     trace = trace or parse(text)
     platform = platform_type(record) if trace is None else None
@@ -352,7 +240,7 @@ def _error(batch: LogBatch, opened: _Open, keep_all: bool) -> ErrorEvent | None:
 
 def _stack_text(record: Record) -> str:
     first = record.stack.lstrip().split("\n", 1)[0]
-    if record.type and header(first) is None and _PY_START not in first:
+    if record.type and header(first) is None and PYTHON_START not in first:
         return f"{record.type}: {record.message}\n{record.stack}"
     return record.stack
 

@@ -107,7 +107,7 @@ _LOGGER = re.compile(
 )
 _LOCATION = re.compile(r"[\w./\-]{1,160}\.[a-z]{1,5}:\d{1,7}:?(?=\s)")
 _PAIR = re.compile(
-    r"(?:ts|time|timestamp|t|at|pid|tid|jid|class|caller|logger|thread|span_id|trace_id|host)=(?:\"[^\"]{0,160}\"|\S{1,160})(?=\s)"
+    r"(?:ts|time|timestamp|t|at|pid|tid|jid|class|elapsed|caller|logger|thread|span_id|trace_id|host)=(?:\"[^\"]{0,160}\"|\S{1,160})(?=\s)"
 )
 _SEPARATOR = re.compile(r"(?:\t|\s?---?\s|\s?[-–|>:]\s|\s{1,20})")
 _REQUEST = re.compile(rf"\b(?:aws_?)?request[_ -]?id[\"']?[:=]\s?[\"']?({_UUID}|[\w\-]{{6,64}})", re.IGNORECASE)

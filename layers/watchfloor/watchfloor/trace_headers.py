@@ -21,8 +21,13 @@ _TYPE_ENDING = re.compile(
     r"Reset|Closed|Missing|Exceeded|Failed|Overflow\w*|Errno::[A-Z0-9]+|Exists|Exhausted|Declined|Cancelled|Unreachable|Retry|Ignore|Stopped|Mismatch|Problem)$"
 )
 _INLINE_TYPE = re.compile(
-    r"(?:^|[\s(\[\"'>=])([A-Za-z_$][\w$.\\:]{0,200}(?:Error|Exception|Throwable))(?:\)?: (.*)|\((.*)\)|$)", re.DOTALL
+    r"(?:^|[\s(\[\"'>=])([A-Za-z_$][\w$.\\:]{0,200}(?:Error|Exception|Throwable))(?:\)?: (.*)| ?\((.*)\):?|$)",
+    re.DOTALL,
 )
+
+
+# "Microsoft.AspNetCore.Server.Kestrel[13]": who logs, in .NET.
+_CATEGORY = re.compile(r"^[\w.]{1,200}\[\d{1,9}\]$")
 
 
 def ends_like_a_type(name: str) -> bool:
@@ -43,7 +48,7 @@ def header(line: str) -> tuple[str, str] | None:
     """Type and message of a line like `pkg.SomeError: message`, or None."""
     text = _PREFIXES.sub("", line.strip())
     found = _HEADER.match(text)
-    if not found or not is_type_name(found[1]):
+    if not found or not is_type_name(found[1]) or _CATEGORY.search(text):
         return None
     return found[1], (found[3] or "").strip()
 

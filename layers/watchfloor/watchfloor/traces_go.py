@@ -11,7 +11,7 @@ FILE = re.compile(
 )
 # gin's Recovery prints the file first, then the function without its package, and the source.
 _RECOVERED = re.compile(r"^\t([\w.*()\[\]]{1,160}): (.{1,400})$")
-_CALL = re.compile(
+CALL = re.compile(
     r"^\s{0,8}(?:created by )?([\w./\-~%@]{0,300}[\w)\]}](?:\.[\w.*()\[\]{}·\-]{1,200}?)?)(?:\([^)]{0,500}\)?|\(\.\.\.\))?(?: in goroutine \d{1,12})?$"
 )
 _PANIC = re.compile(r"^(?:.{0,300}?\s)?(panic|fatal error|http: panic serving \S{1,80}): (.{1,1500})$")
@@ -40,7 +40,7 @@ def go(lines: list[str]) -> list[Raised]:
                 frames.append(Frame(file[1], below[1], int(file[2]), folder.rsplit("/", 1)[-1], source=below[2]))
             continue
         if file and index:
-            call = _CALL.match(lines[index - 1])
+            call = CALL.match(lines[index - 1])
             if call:
                 if span and span[-1] == lines[index - 1]:
                     span.pop()
