@@ -1,5 +1,7 @@
 """Which errors are one problem, by which rule, and what a person is told."""
 
+import time
+
 import pytest
 
 from watchfloor.fingerprints import SPLITS, Fingerprint, fingerprint
@@ -320,3 +322,13 @@ def test_symbols_and_kinds():
     assert symbols("Cannot read properties of undefined (reading 'email')") == ["email"]
     assert symbols("order 12 failed") == []
     assert kinds("connect to 'timeout.example' refused") == ["refused"]
+
+
+def test_ten_thousand_errors_take_seconds():
+    messages = [python(message=f"'A-{number}'") for number in range(10_000)]
+    begun = time.perf_counter()
+    events = [LogEvent(str(number), number / 1000, message) for number, message in enumerate(messages)]
+    batches = [LogBatch("DATA_MESSAGE", "", "/g", "s", [], events[at : at + 100]) for at in range(0, 10_000, 100)]
+    values = [fingerprint(error).value for batch in batches for error in errors_in(batch)]
+    assert len(values) == 10_000 and len(set(values)) == 1
+    assert time.perf_counter() - begun < 10
