@@ -162,6 +162,12 @@ class Triage:
             self._function_names = {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in rows}
         return self._function_names[f"{name}Function"]
 
+    def last_error(self, name: str) -> str:
+        """What a function of ours said when it failed last."""
+        group = f"/aws/lambda/{self.function(name)}"
+        found = self.logs.filter_log_events(logGroupName=group, filterPattern='"[ERROR]"')["events"]
+        return found[-1]["message"] if found else ""
+
     def invocations(self, group: str) -> int:
         """How often the function with this log group was called."""
         pages = self.logs.get_paginator("filter_log_events").paginate(
