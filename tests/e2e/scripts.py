@@ -26,7 +26,8 @@ class Scripts:
         self.cloud: Any = pipeline.deployment.cloud
         self.shop = shop(pipeline.deployment)
         self.functions = pipeline.deployment.client("lambda")
-        self._audit = pipeline.deployment.outputs["ScriptAuditTableName"]
+        outputs = pipeline.deployment.outputs
+        self._audit, self._approvals = outputs["ScriptAuditTableName"], outputs["ApprovalTableName"]
 
     # --- what there is
 
@@ -46,12 +47,14 @@ class Scripts:
     # --- what was asked for
 
     def calls(self, script: str) -> list[tuple[str, str]]:
-        """Actions and resources that the script's role has asked for and got, its record aside."""
+        """Actions and resources that the script's role has asked for and got, its record and its approval aside."""
         role = self.functions.get_function_configuration(FunctionName=script)["Role"].rpartition("/")[2]
         return [
             (call["action"], call["resource"])
             for call in self.cloud.calls()
-            if f":assumed-role/{role}/" in call["caller"] and call["allowed"] and self._audit not in call["resource"]
+            if f":assumed-role/{role}/" in call["caller"]
+            and call["allowed"]
+            and not call["resource"].endswith((self._audit, self._approvals))
         ]
 
     def writes_since(self, script: str, count: int) -> list[str]:
