@@ -77,12 +77,19 @@ def explicit_of(value: Any) -> str | None:
 
 _UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _WORDS = "|".join(sorted(_LEVELS, key=len, reverse=True))
+_ZONE = r"(?:Z|[+-]\d\d:?\d\d|(?:UTC|GMT|CES?T|WES?T|EES?T|BST|MSK|[ECMP][SD]T|IST|JST|KST|AE[SD]T|[A-Z][a-z]{2,20}/[A-Z][A-Za-z_]{2,30})(?=[\s\]]|$))"
 _TIME = re.compile(
-    r"\[?(?:\d{4}[-/.]\d\d[-/.]\d\d(?:[T ,]{1,2}(?:- )?\d\d:\d\d:\d\d(?:[.,:]\d{1,9})?\s?(?:Z|UTC|GMT|CET|[A-Z]{3,4}(?=[\s\]])|[+-]\d\d:?\d\d)?)?"
+    rf"\[?(?:\d{{4}}[-/.]\d\d[-/.]\d\d(?:[T ,]{{1,2}}(?:- )?\d\d:\d\d:\d\d(?:[.,:]\d{{1,9}})?\s?{_ZONE}?)?"
     r"|\d\d:\d\d:\d\d(?:[.,]\d{1,9})?|(?:[A-Z][a-z]{2},? )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{4})?"
-    r"|\d{1,2}[-/ ][A-Z][a-z]{2}[-/ ]\d{4}[: ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?: ?(?:[+-]\d{4}|[A-Z][A-Za-z/]{2,30}))?"
-    r"|\d\d/\d\d/\d{4},? \d{1,2}:\d\d:\d\d(?:\.\d{1,6})?(?: ?[AP]M)?)(?: #\d{1,9})?[\]:,]?(?=[\s:\]|,(]|$)"
+    rf"|\d{{1,2}}[-/ ][A-Z][a-z]{{2}}[-/ ]\d{{4}}[: ]\d\d:\d\d:\d\d(?:\.\d{{1,9}})?(?: ?{_ZONE})?"
+    r"|\d\d/\d\d/\d{2,4},? \d{1,2}:\d\d:\d\d(?:\.\d{1,6})?(?: ?[AP]M)?|1\d{9}(?:\.\d{1,9}|\d{3})?(?=\s))(?: #\d{1,9})?[\]:,]?(?=[\s:\]|,(]|$)"
 )
+# What stands before everything else: a container's name, a log driver's mark, one letter for the level, a syslog priority.
+_LEAD = re.compile(
+    r"(?:[\w.\-]{1,60}\s{0,20}\|\s|\[[\w.\-]{1,60}\]\s)(?=\[?(?:\d{4}-\d\d|[A-Z]{4,8}\b))|(?:stdout|stderr) [FP] |"
+    r"\[?([EWIDF])[ ,]\s?(?:\d{6} \d\d:\d\d:\d\d [\w.\-]{1,60}:\d{1,6}\]|(?=\[?\d{2,4}[-/ ]))|<\d{1,3}>(?:1 )?"
+)
+_LEAD_LEVELS = {"E": ERROR, "F": ERROR, "W": WARN, "I": INFO, "D": DEBUG}
 _KLOG = re.compile(r"([EWIF])\d{4} \d\d:\d\d:\d\d\.\d{1,9}\s{1,8}\d{1,9} [\w./\-]{1,200}:\d{1,7}\] ")
 _RUBY_LOG = re.compile(r"([A-Z]), \[[^\]]{10,60}\]\s{1,4}([A-Z]{3,7}) -- [^:]{0,120}: ")
 _LOGCAT = re.compile(r"([VDIWEF])/[\w.$\-]{1,60}\s{0,4}\(\s{0,4}\d{1,7}\): ?")
@@ -101,15 +108,18 @@ _ID = re.compile(
 )
 _BRACKETS = re.compile(r"\[[^\[\]]{0,160}\](?::(?=\s))?|\{[\w./]{1,100}:\d{1,7}\}|\([\w./\-$]{1,120}:\d{1,7}\)")
 _NUMBER = re.compile(r"\d{1,10}#\d{1,10}:(?: \*\d{1,12})?(?=\s)|#?\d{1,10}(?=\s+(?:---?\s|\[|[A-Z]{4,8}[\s:]))")
-_SYSLOG = re.compile(r"[\w.\-]{1,100} [\w.\-/]{1,80}(?:\[\d{1,9}\])?: ")
+_SYSLOG = re.compile(
+    r"[\w.\-]{1,100} [\w.\-/]{1,80} (?:\d{1,9}|-) [\w\-]{1,60} (?:-|\[[^\]]{0,400}\]) |[\w.\-]{1,100} [\w.\-/]{1,80}(?:\[\d{1,9}\])?: "
+)
 _LOGGER = re.compile(
-    r"[\w$]{1,80}(?:[./][\w$\[\]/\-]{1,100}){1,15}(?::\d{1,7})?\s{0,40}(?: [-–|]|:)(?=\s)|[\w$.\-]{1,120}\s{0,20} - (?=[A-Z]{4,8} )|[A-Z]\w{1,60} - |[\w.\-]{1,80}@[\w.\-]{1,80}(?=\s[A-Z]{3,9}:)|\w{1,60}(?=\s+[-|] )"
+    r"(?:[a-z]\w{0,40}\.){2,10}[A-Z]\w{0,80}\.\w{1,80}(?=\s)|[\w.]{1,120}:[\w<>]{1,80}:\d{1,7}(?=\s+[-|] )|\w{1,80}(?:::\w{1,80}){1,12}[:\]](?=\s)|"
+    r"[A-Za-z][\w.]{2,120}\[\d{1,6}\](?=\s|$)|\w[\w.]{0,100}:\d{1,6}(?= - )|[\w.]{1,120}(?=\|)|[\w$]{1,80}(?:[./][\w$\[\]/\-]{1,100}){1,15}(?::\d{1,7})?\s{0,40}(?: [-–|]|:)(?=\s)|[\w$.\-]{1,120}\s{0,20} - (?=[A-Z]{4,8} )|[A-Z]\w{1,60} - |[\w.\-]{1,80}@[\w.\-]{1,80}(?=\s[A-Z]{3,9}:)|\w{1,60}(?=\s+[-|] )"
 )
 _LOCATION = re.compile(r"[\w./\-]{1,160}\.[a-z]{1,5}:\d{1,7}:?(?=\s)")
 _PAIR = re.compile(
     r"(?:ts|time|timestamp|t|at|pid|tid|jid|class|elapsed|caller|logger|thread|span_id|trace_id|host)=(?:\"[^\"]{0,160}\"|\S{1,160})(?=\s)"
 )
-_SEPARATOR = re.compile(r"(?:\t|\s?---?\s|\s?[-–|>:]\s|\s{1,20})")
+_SEPARATOR = re.compile(r"(?:\t|\s{0,20}\|\s?|\s?---?\s|\s?[-–|>:]\s|\s{1,20})")
 _REQUEST = re.compile(rf"\b(?:aws_?)?request[_ -]?id[\"']?[:=]\s?[\"']?({_UUID}|[\w\-]{{6,64}})", re.IGNORECASE)
 _FINGERPRINT = re.compile(r"(?:^|\s)(?:error[._])?fingerprint=\"?([^\s\"]{1,200})")
 
@@ -140,6 +150,8 @@ def plain(text: str) -> Record:
             match := _LEVEL_UPPER.match(line, at) or _LEVEL_MARKED.match(line, at) or _LEVEL_LOWER.match(line, at)
         ):
             level, found = level_of(next(filter(None, match.groups()))), match
+        elif not level and (match := _LEAD.match(line, at)):
+            level, found = _LEAD_LEVELS.get(match[1] or "", level), match
         if found is None and (seen_time or level):
             found = (
                 _BRACKETS.match(line, at)
