@@ -192,6 +192,9 @@ def _frame(frame: dict[str, Any]) -> str:
     if owner:
         return f"\tat {owner}.{function}({f'{file}:{line}' if file else 'Unknown Source'})"
     if file.endswith(".go"):
+        if "." not in function or function.startswith("("):
+            # Lambda's Go runtime leaves the package out.
+            function = f"{file.rpartition('/')[0] or 'main'}.{function}"
         return f"{function}\n\t{file}:{line}"
     if file.endswith((".js", ".ts", ".mjs", ".cjs", ".tsx", ".jsx")):
         return f"    at {function} ({file}:{line}:{frame.get('column') or 1})"

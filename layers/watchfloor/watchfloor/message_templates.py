@@ -131,6 +131,7 @@ _ENTITIES_WORDS = """
     named called id domain site channel room team group project repository repo branch cluster instance broker member
     driver vehicle station charge transaction article ticket basket cart booking reservation campaign subscription
     contract document stream shard partition camera meter upload download peer endpoint partner vendor
+    carrier courier provider bank origin
     """
 _ENTITIES = frozenset(_ENTITIES_WORDS.split())
 _PLAIN_WORDS_TEXT = """
@@ -164,7 +165,8 @@ _NUMBERED = re.compile(
 _NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
 _AFTER_NAME_WORDS = """
     not is was has have had does did in on at from to with already after before could cannot because and due while of for by
-    are were will would should must can may
+    are were will would should must can may missed exited died crashed hung stopped lost disconnected reported reports sent
+    took reached requested tried
     """
 _AFTER_NAME = frozenset(_AFTER_NAME_WORDS.split())
 _DATA_FILE = re.compile(

@@ -20,6 +20,16 @@ _GOROUTINE = re.compile(r"^goroutine \d{1,12}(?: gp=\S+ m=\S+.{0,40})? \[[^\]]{1
 _WRAPPED = re.compile(r"^\(?\*?([\w./]{0,200}\b[A-Z]?\w*(?:Error|error|Err))\)?(?:\(0x[0-9a-f]+\))?[{:]?")
 
 
+_PANICKING = (
+    "panic",
+    "runtime.gopanic",
+    "runtime.sigpanic",
+    "runtime.panicmem",
+    "runtime.goPanicIndex",
+    "runtime/debug.Stack",
+)
+
+
 def go(lines: list[str]) -> list[Raised]:
     frames: list[Frame] = []
     span: list[str] = []
@@ -46,7 +56,7 @@ def go(lines: list[str]) -> list[Raised]:
                     span.pop()
                 if lines[index - 1].lstrip().startswith("created by "):
                     continue
-                if call[1] in ("panic", "runtime.gopanic", "runtime.sigpanic", "runtime/debug.Stack"):
+                if call[1] in _PANICKING:
                     # What stands above was the printing of the panic: the logger, the recovering handler.
                     frames = []
                     continue
