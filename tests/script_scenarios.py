@@ -201,6 +201,8 @@ class Shop:
     def broken(self, *, is_broken: bool) -> None:
         variables = {"BROKEN": "yes"} if is_broken else {}
         self.lambda_.update_function_configuration(FunctionName=self.worker(), Environment={"Variables": variables})
+        look = lambda: self.lambda_.get_function_configuration(FunctionName=WORKER)["LastUpdateStatus"]
+        self.until(lambda: look() == "Successful", "the function is not updated")
 
     @cache  # noqa: B019
     def queues(self) -> tuple[str, str]:
@@ -452,9 +454,9 @@ def logs_asked(place: Shop) -> None:
     """Of a function, and of a log group of any name."""
     _fail_once(place)
     for where in ({"function_name": WORKER}, {"log_groups": [place.log_group()]}):
-        result = place.call("debug-logs", {**where, "contains": "order refused"}).done()
-        if not result["rows"]:
-            raise Missing(f"no line was found in {where}")
+        question = {**where, "contains": "order refused"}
+        # A line can be found some moments after it was written.
+        place.until(lambda q=question: place.call("debug-logs", q).done()["rows"], "no line was found")  # type: ignore[misc]
 
 
 def long_query_stopped(place: Shop) -> None:
