@@ -182,7 +182,7 @@ MISSED_BY: list[tuple[str, str, tuple[Callable[[Floor], object], ...]]] = [
     ("ReportTriageFailure", "*", (told_nobody,)),
     ("SendMail", "dynamodb:*", (explained, mailed_again)),
     ("ReceiveLogs", "*", (explained, counted)),
-    ("*", "logs:CreateLogDelivery", (scenarios.deployed_again,)),
+    ("ErrorTriage", "logs:*", (scenarios.deployed_again,)),
     ("*", "events:*", (scenarios.deployed_again,)),
     ("*", "*", (explained,)),
 ]
