@@ -87,7 +87,7 @@ def one(states: Any, arn: str, redactor: Redactor, *, is_child: bool) -> dict[st
     if not is_whole:
         findings.append(f"its history is long: only the last {len(events):,} events were read")
     result = {
-        "findings": findings,
+        "findings": redactor.lines(findings),
         "execution_arn": arn,
         "name": about["name"],
         "status": about["status"],

@@ -114,11 +114,13 @@ def ended(logs: Any, query_id: str, max_gigabytes: float) -> dict[str, Any] | No
 
 def shown(results: list[list[dict[str, str]]]) -> tuple[list[dict[str, str]], int]:
     """Rows without secrets, each value cut, as many as an answer holds; and how many are left out."""
-    redactor, size = Redactor(), 0
+    size = 0
     rows: list[dict[str, str]] = []
-    for index, result in enumerate(results):
-        row = {item["field"]: item["value"][:_VALUE_CHARACTERS] for item in result if item["field"] != "@ptr"}
-        row = redactor.value(row)
+    clean = Redactor().value(
+        [{item["field"]: item["value"] for item in result if item["field"] != "@ptr"} for result in results]
+    )
+    for index, values in enumerate(clean):
+        row = {field: value[:_VALUE_CHARACTERS] for field, value in values.items()}
         size += len(dump(row))
         if size > _RESULT_BYTES:
             return rows, len(results) - index

@@ -205,7 +205,7 @@ def sample(parameters: QueueQuestion, url: str, found: dict[str, str], run: Scri
             "attributes": redactor.value(
                 {name: value.get("StringValue") for name, value in message.get("MessageAttributes", {}).items()}
             ),
-            "body": redactor.text(message["Body"][:_BODY_CHARACTERS]),
+            "body": redactor.start(message["Body"], _BODY_CHARACTERS),
             "body_characters": len(message["Body"]),
         }
     return list(shown.values())

@@ -81,7 +81,7 @@ def shown(page: Page, now: dt.datetime) -> dict[str, Any]:
         "headers": Redactor().value(dict(list(page.headers.items())[:50])),
         "body_bytes": len(page.body),
         "body_is_cut": page.truncated,
-        "body_start": Redactor().text(page.text[:_SHOWN_CHARACTERS]),
+        "body_start": Redactor().start(page.text, _SHOWN_CHARACTERS),
     }
 
 

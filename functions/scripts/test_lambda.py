@@ -73,7 +73,7 @@ def call_function(parameters: Invocation, run: ScriptRun) -> dict[str, Any]:
         "executed_version": answer.get("ExecutedVersion"),
         "duration_ms": round(milliseconds),
         "error": error,
-        "answer": Redactor().text(text[:_SHOWN_CHARACTERS]),
+        "answer": Redactor().start(text, _SHOWN_CHARACTERS),
         "log_tail": log_tail(answer),
     }
     if problems:
@@ -111,7 +111,7 @@ def error_of(answer: dict[str, Any], text: str) -> dict[str, Any] | None:
     said = said if isinstance(said, dict) else {}
     return {
         "type": str(said.get("errorType") or answer["FunctionError"])[:200],
-        "message": Redactor().text(str(said.get("errorMessage", ""))[:2_000]),
+        "message": Redactor().start(str(said.get("errorMessage", "")), 2_000),
     }
 
 

@@ -342,3 +342,10 @@ def test_placeholders_are_none_of_the_secrets():
         redacted("password=[PASSWORD_1] and https://u:[PASSWORD_2]@h/")
         == "password=[PASSWORD_1] and https://u:[PASSWORD_2]@h/"
     )
+
+
+def test_secret_at_the_cut_does_not_stay_in_part():
+    key = "AKIA" + "Q7ZKXJ4MNDWPT2RS"
+    for place in range(1, len(key) + 1):
+        shown = Redactor().start("x" * (100 - place) + " " + key + " rest", 100)
+        assert len(shown) <= 100 and key[:6] not in shown

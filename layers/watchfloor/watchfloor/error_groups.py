@@ -53,16 +53,16 @@ def _group(
         "fingerprint": value,
         "count": len(errors),
         "type": last.type[:200],
-        "message": redactor.text(last.message[:_MESSAGE_CHARACTERS]),
+        "message": redactor.start(last.message, _MESSAGE_CHARACTERS),
         "where": [f"{frame.file}:{frame.line or '?'} {frame.function}" for frame in own[:_FRAMES]],
         "first_seen": _time(min(error.time for error in errors)),
         "last_seen": _time(last.time),
         "over_time": _over_time(errors, begin, end),
-        "grouped_by": redactor.text(reason[:_MESSAGE_CHARACTERS]),
+        "grouped_by": redactor.start(reason, _MESSAGE_CHARACTERS),
         "log_group": last.log_group,
         "last_log_stream": last.log_stream,
         "last_request_id": last.request_id,
-        "last_text": redactor.text(last.text[:_TEXT_CHARACTERS]),
+        "last_text": redactor.start(last.text, _TEXT_CHARACTERS),
     }
 
 

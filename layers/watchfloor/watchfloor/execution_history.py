@@ -138,7 +138,7 @@ def explained(history: History, redactor: Redactor) -> dict[str, Any]:
             "attempts": visit.attempts,
             "entered": visit.entered.isoformat(),
             "earlier_failures": [
-                {"error": each.error, "at": each.at.isoformat(), "cause": redactor.text(each.cause[:500])}
+                {"error": each.error, "at": each.at.isoformat(), "cause": redactor.start(each.cause, 500)}
                 for each in visit.failures[:-1][-10:]
             ],
             "input": _input(visit.input, redactor),
@@ -172,7 +172,7 @@ def cause(text: str, redactor: Redactor) -> Any:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        return redactor.text(text[:_CAUSE_CHARACTERS])
+        return redactor.start(text, _CAUSE_CHARACTERS)
     wanted = (
         "errorType",
         "errorMessage",
@@ -214,7 +214,7 @@ def said(history: History, status: str) -> list[str]:
 
 def _input(text: str, redactor: Redactor) -> Any:
     if len(text) > _INPUT_CHARACTERS:
-        return redactor.text(text[:_INPUT_CHARACTERS]) + f"… ({len(text) - _INPUT_CHARACTERS:,} characters more)"
+        return redactor.start(text, _INPUT_CHARACTERS) + f"… ({len(text) - _INPUT_CHARACTERS:,} characters more)"
     try:
         return redactor.value(json.loads(text))
     except ValueError:

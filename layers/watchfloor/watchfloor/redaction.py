@@ -28,6 +28,8 @@ from watchfloor.sensitive_text import (
 
 # JSON in JSON in a query: three layers of escapes.
 _MAX_LAYERS = 3
+# Characters of a private key of 8,192 bits.
+_LONGEST = 7_000
 # What was found once is looked for everywhere, if it is too long to be a word.
 _MIN_REPEATED, _MAX_REPEATED = 8, 200
 
@@ -62,6 +64,10 @@ class Redactor:
     def text(self, text: str) -> str:
         """The text without secrets."""
         return self._redacted([(text, False)])[0]
+
+    def start(self, text: str, length: int) -> str:
+        """The first `length` characters without secrets, those included that are cut in two there."""
+        return self.text(text[: length + _LONGEST])[:length]
 
     def lines(self, texts: Iterable[str]) -> list[str]:
         """Texts that follow each other, each without secrets; a key that is spread over them is found."""
