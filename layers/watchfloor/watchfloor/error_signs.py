@@ -15,7 +15,8 @@ _EXITED = re.compile(
     r"(?:Runtime exited (?:with error|without providing a reason)|Process exited before completing request)(.{0,200})"
 )
 _REPORT = re.compile(
-    r"^(?:INIT_)?(?:REPORT|RESTORE_REPORT)\b.{0,1500}\bStatus: (timeout|error|failure)(?:\s{1,4}Error Type: ([\w.]{1,80}))?",
+    r"^(?:INIT_)?(?:REPORT|RESTORE_REPORT)\b.{0,1500}\bStatus: (timeout|error|"
+    r"failure)(?:\s{1,4}Error Type: ([\w.]{1,80}))?",
     re.DOTALL,
 )
 _MEMORY = re.compile(r"Memory Size: (\d{1,6}) MB\s{1,4}Max Memory Used: (\d{1,6}) MB")
@@ -57,29 +58,43 @@ def _exit_type(name: str) -> str:
 
 
 _FAILURE = re.compile(
-    r"\b(?:error|errors|errored|fail|failed|fails|failing|failure|failures|exception|fatal|panic|panicked|crash|crashed|abort|aborted|refused|denied|"
-    r"forbidden|unauthorized|timed out|timeout|time-out|cannot|can't|could not|couldn't|unable|unhandled|uncaught|killed|corrupt|corrupted|exceeded|"
-    r"unreachable|no space left|out of memory|segmentation fault|segfault|oom|deadlock|not found|undefined|invalid|broken pipe|reset by peer|core dumped|"
-    r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|lost connection|must not be|is null|already in use|exhausted|too many|too large|unhealthy|mismatch|expired|overflow|out of range|insufficient|malformed|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|fallito|falhou|fout|mislukt)\b|\bERR!",
+    r"\b(?:error|errors|errored|fail|failed|fails|failing|failure|failures|exception|fatal|panic|panicked|crash|"
+    r"crashed|abort|aborted|refused|denied|"
+    r"forbidden|unauthorized|timed out|timeout|time-out|cannot|can't|could not|couldn't|unable|unhandled|uncaught|"
+    r"killed|corrupt|corrupted|exceeded|"
+    r"unreachable|no space left|out of memory|segmentation fault|segfault|oom|deadlock|not found|undefined|invalid|"
+    r"broken pipe|reset by peer|core dumped|"
+    r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|"
+    r"lost connection|must not be|is null|already in use|exhausted|too many|too large|unhealthy|mismatch|expired|"
+    r"overflow|out of range|insufficient|malformed|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|"
+    r"fallito|falhou|fout|mislukt)\b|\bERR!",
     re.IGNORECASE,
 )
 # What a line says when nothing went wrong although the word is there.
 _CASUAL = re.compile(
-    r"\b(?:0|no|zero|without(?: any)?|any|free of|non[- ])[ _-]?(?:error|failure|exception|fail|timeout|crash)\w{0,4}\b|"
-    r"\b\w{0,30}(?:error|errors|failure|failures|failed|exceptions|fail|timeouts?)(?:[_ -]?(?:rate|count|total|ratio|budget|percent(?:age)?|s))?\"?\s?[=:]\s?\"?(?:0(?:\.0{1,6})?%?|none|null|nil|false|no|\[\]|\{\}|\"\"|'')(?=[\s,;)}\]\"'|]|$)|"
-    r"\berrors?[ _-]?(?:rate|budget|handler|handling|page|reporting|tracking|log(?:s|ger|ging)?|boundary|middleware|count|codes?|metrics?|threshold|recovery|correction)\b|"
-    r"\b(?:failover|fail[- ]?safe|fail[- ]?fast|timeouts? (?:set|configured|is|of|was set)|request[_ ]timeout=|exception handlers?)\b|"
-    r"\b(?:recovered|resolved|succeeded|successfully|cleared|passed|fixed|retry succeeded|handled)\b|timeout[_=:]\s?\"?\d|\b200 OK\b|\b0 failed\b",
+    r"\b(?:0|no|zero|without(?: any)?|any|free of|non[- ])[ _-]?(?:error|failure|exception|fail|timeout|"
+    r"crash)\w{0,4}\b|"
+    r"\b\w{0,30}(?:error|errors|failure|failures|failed|exceptions|fail|timeouts?)(?:[_ -]?(?:rate|count|total|ratio|"
+    r"budget|percent(?:age)?|s))?\"?\s?[=:]\s?\"?(?:0(?:\.0{1,6})?%?|none|null|nil|false|no|\[\]|\{\}|\"\"|"
+    r"'')(?=[\s,;)}\]\"'|]|$)|"
+    r"\berrors?[ _-]?(?:rate|budget|handler|handling|page|reporting|tracking|log(?:s|ger|ging)?|boundary|middleware|"
+    r"count|codes?|metrics?|threshold|recovery|correction)\b|"
+    r"\b(?:failover|fail[- ]?safe|fail[- ]?fast|timeouts? (?:set|configured|is|of|was set)|request[_ ]timeout=|"
+    r"exception handlers?)\b|"
+    r"\b(?:recovered|resolved|succeeded|successfully|cleared|passed|fixed|retry succeeded|handled)\b|"
+    r"timeout[_=:]\s?\"?\d|\b200 OK\b|\b0 failed\b",
     re.IGNORECASE,
 )
 _RETRYING = re.compile(r"\b(?:will retry|retrying|retry in|backing off|trying again|reconnecting)\b", re.IGNORECASE)
 _CRASH = re.compile(
-    r"^(?:panic: |fatal error: |thread '[^']{0,80}'.{0,20} panicked at|Uncaught |Unhandled |PHP Fatal error|Exception in thread |\*\* \()"
+    r"^(?:panic: |fatal error: |thread '[^']{0,80}'.{0,20} panicked at|Uncaught |Unhandled |PHP Fatal error|"
+    r"Exception in thread |\*\* \()"
 )
 _HTTP_5XX = re.compile(r"\" 5\d\d \d|\|\s5\d\d\s\||\bstatus[=:]\s?5\d\d\b|\bHTTP/\d(?:\.\d)?\" 5\d\d\b")
 _HTTP_OK = re.compile(r"\" [123]\d\d (?:\d|-)|\|\s[123]\d\d\s\|")
 _PLACES = re.compile(
-    r"(?<![\w=:])(?:'[^']{1,80}'|\"[^\"]{1,80}\")(?!\w)|(?:\b[a-z]{2,10}:/)?/[^\s\"']{1,500}|[\w.\-]{1,120}\.(?:html?|py|js|ts|rb|go|java|php|css|csv|json|txt|log|pdf|xml|ya?ml)\b"
+    r"(?<![\w=:])(?:'[^']{1,80}'|\"[^\"]{1,80}\")(?!\w)|(?:\b[a-z]{2,10}:/)?/[^\s\"']{1,500}|[\w.\-]{1,120}\.(?:html?|"
+    r"py|js|ts|rb|go|java|php|css|csv|json|txt|log|pdf|xml|ya?ml)\b"
 )
 _WORD = re.compile(r"[^\W\d_]{3}")
 _DECORATED = re.compile(r"[\W_]{3}")

@@ -26,7 +26,8 @@ _PLACE_FRAMES = 2
 
 _CYCLE_FRAMES = 40
 _ENDLESS = re.compile(
-    r"StackOverflow|RecursionError|SystemStackError|Maximum call stack|recursion depth|stack overflow|goroutine stack exceeds"
+    r"StackOverflow|RecursionError|SystemStackError|Maximum call stack|recursion depth|stack overflow|"
+    r"goroutine stack exceeds"
 )
 
 # Types so general that the way of failing belongs to them.
@@ -97,7 +98,10 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
         return (
             TYPE,
             [error.type, error.log_group, *symbols(error.message)],
-            f"AWS Lambda reports {error.type} for {error.log_group or 'a function'}; there is no trace, so the log group tells functions apart.",
+            (
+                f"AWS Lambda reports {error.type} for {error.log_group or 'a function'}; there is no trace, "
+                "so the log group tells functions apart."
+            ),
         )
     members = [raised for raised in error.exceptions if raised.relation == MEMBER]
     if members:
@@ -109,7 +113,8 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
     if places:
         told = _told_apart(main)
         basis = [name, *places, *told, *contexts]
-        reason = f"The same exception at the same place in your own code: {main.type or 'an error'} in {_shown(error, main)}."
+        raised = f"{main.type or 'an error'} in {_shown(error, main)}"
+        reason = f"The same exception at the same place in your own code: {raised}."
         if told:
             reason += f" Also told apart by: {', '.join(told)}."
         return FRAMES, basis, reason
@@ -226,7 +231,8 @@ _WRAPPERS_WORDS = """
     """
 _WRAPPERS = frozenset(_WRAPPERS_WORDS.split())
 _MAIN_OWNERS = re.compile(
-    r"^(?:Object|Module|exports|module\.exports|Runtime|Function|global|globalThis|process|Proxy|Array|Timeout|Immediate|null|undefined|_class|self|Window|window)\."
+    r"^(?:Object|Module|exports|module\.exports|Runtime|Function|global|globalThis|process|Proxy|Array|Timeout|"
+    r"Immediate|null|undefined|_class|self|Window|window)\."
 )
 
 

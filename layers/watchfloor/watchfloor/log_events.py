@@ -57,8 +57,8 @@ class ErrorEvent:
     """One error in a log. `type`, `message` and `frames` are those of the exception that names the problem.
 
     `exceptions` holds the whole chain, the outermost first; `is_platform` says that Lambda itself wrote it;
-    `log_message` is what the developer wrote about the exception, where a record keeps them apart; `codes` are the error
-    codes and HTTP statuses among a JSON record's fields.
+    `log_message` is what the developer wrote about the exception, where a record keeps them apart; `codes` are the
+    error codes and HTTP statuses among a JSON record's fields.
     """
 
     id: str

@@ -38,7 +38,10 @@ _SYMBOLS = [
         r"(uninitialized constant )([\w:]{1,120})()",
         r"(Cannot invoke \")([\w.$()\[\], ]{1,160})(\")",
         r"(because \"(?:the return value of \\?\")?)([\w.$()<>\[\], ]{1,160})(\\?\" is null)",
-        r"((?:relation|column|constraint|table|function|index|type|schema|sequence|foreign key constraint|unique constraint|check constraint|role) [\"'`])([A-Za-z_][\w.]{0,100})([\"'`])",
+        (
+            r"((?:relation|column|constraint|table|function|index|type|schema|sequence|foreign key constraint|"
+            r"unique constraint|check constraint|role) [\"'`])([A-Za-z_][\w.]{0,100})([\"'`])"
+        ),
         r"((?:table|column|Table|Unknown column|for key|field) ['\"`])([A-Za-z_][\w.]{0,100})(['\"`])",
         r"(Method not found: ['\"])([^'\"]{1,160})(['\"])",
         r"(Could not load file or assembly ['\"])([\w.]{1,100})()",
@@ -50,11 +53,15 @@ _SYMBOLS = [
 ]
 # Codes that somebody looks up: kept with their digits.
 _CODES = re.compile(
-    r"\b(?:ORA-\d{5}|SQLSTATE\[?\s?[:=]?\s?[0-9A-Z]{5}|SQLSTATE\[\w{5}\]|SP2-\d{4}|DB2-\d{4}|E1[10]\d{3}\b|errno[ =:]\s?-?\d{1,4}|Errno -?\d{1,4}|"
+    r"\b(?:ORA-\d{5}|SQLSTATE\[?\s?[:=]?\s?[0-9A-Z]{5}|SQLSTATE\[\w{5}\]|SP2-\d{4}|DB2-\d{4}|E1[10]\d{3}\b|"
+    r"errno[ =:]\s?-?\d{1,4}|Errno -?\d{1,4}|"
     r"exit(?:ed)?(?: with)?(?: code| status)?[ =:]{1,2}\d{1,3}(?=[\s,;:.)\]\"']|$)|"
-    r"(?:status code|response code|status|HTTP(?:/\d(?:\.\d)?| Error)?|returned|responded(?: with)?|http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
-    r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
-    r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"
+    r"(?:status code|response code|status|HTTP(?:/\d(?:\.\d)?| Error)?|returned|responded(?: with)?|"
+    r"http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
+    r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|"
+    r"code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
+    r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|"
+    r"Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"
     r"0x8[0-9A-Fa-f]{7}|(?:ERROR|Error) \d{4} \([0-9A-Z]{5}\)|(?:CS|TS|PLS-|PG|MY)\d{4,5})|(?<!\w)\(\d{4}, "
 )
 _DIGIT_WORDS_TEXT = """
@@ -82,7 +89,8 @@ _STAMP = re.compile(
     r"(?:\d{1,2} |\d{4} ){0,2}\d\d:\d\d:\d\d(?: \w{3,5})?(?: \d{4})?"
 )
 _IPV6 = re.compile(
-    r"(?<![\w:.])\[?(?=[0-9a-fA-F:]{0,8}:)[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){3,8}(?:%\w{1,10})?\]?(?::\d{1,5})?(?![\w:])"
+    r"(?<![\w:.])\[?(?=[0-9a-fA-F:]{0,8}:)[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){3,8}(?:%\w{1,10})?\]?(?::\d{1,5})?(?!["
+    r"\w:])"
 )
 _HEX = re.compile(
     r"\b0x[0-9a-fA-F]{1,32}\b|(?<!\w)(?=[0-9a-fA-F]{0,40}\d)(?=[0-9a-fA-F]{0,40}[a-fA-F])[0-9a-fA-F]{7,128}(?!\w)"
@@ -160,17 +168,19 @@ _PEOPLE = frozenset(_PEOPLE_WORDS.split())
 _FAILS = frozenset(("failed", "fails", "timed", "refused", "rejected", "exceeded"))
 # user:ann:profile; hall-b, partner-a; EUR, EUR/USD.
 _NUMBERED = re.compile(
-    r"[\w.\-]{1,80}(?::[\w.\-]{1,80}){2,10}|[A-Za-z]{2,40}[-_][A-Za-z]|(?:[A-Z]{3}/)?(?:EUR|USD|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|KRW|SGD|HKD|NZD)(?:/[A-Z]{3})?"
+    r"[\w.\-]{1,80}(?::[\w.\-]{1,80}){2,10}|[A-Za-z]{2,40}[-_][A-Za-z]|(?:[A-Z]{3}/)?(?:EUR|USD|GBP|CHF|JPY|CNY|INR|"
+    r"AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|KRW|SGD|HKD|NZD)(?:/[A-Z]{3})?"
 )
 _NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
 _AFTER_NAME_WORDS = """
-    not is was has have had does did in on at from to with already after before could cannot because and due while of for by
-    are were will would should must can may missed exited died crashed hung stopped lost disconnected reported reports sent
-    took reached requested tried
+    not is was has have had does did in on at from to with already after before could cannot because and due while of for
+    by are were will would should must can may missed exited died crashed hung stopped lost disconnected reported reports
+    sent took reached requested tried
     """
 _AFTER_NAME = frozenset(_AFTER_NAME_WORDS.split())
 _DATA_FILE = re.compile(
-    r"[^\s/\\]{1,120}\.(?:zip|t?gz|tar|bz2|7z|csv|tsv|xlsx?|docx?|pptx?|pdf|png|jpe?g|gif|svg|webp|heic|mp[34]|mov|avi|wav|txt|"
+    r"[^\s/\\]{1,120}\.(?:zip|t?gz|tar|bz2|7z|csv|tsv|xlsx?|docx?|pptx?|pdf|png|jpe?g|gif|svg|webp|heic|mp[34]|mov|"
+    r"avi|wav|txt|"
     r"log|parquet|avro|orc|bak|dump|tmp|lock|pid|eml|ics)",
     re.IGNORECASE,
 )
@@ -354,7 +364,8 @@ _KINDS = {
     for kind, pattern in {
         "timeout": r"\btimed? ?-?out\b|\btimeout\b|ETIMEDOUT|deadline exceeded|DeadlineExceeded",
         "refused": r"\brefused\b|ECONNREFUSED",
-        "reset": r"\breset by peer\b|ECONNRESET|socket hang up|broken pipe|EPIPE|connection (?:was )?(?:closed|aborted|lost)",
+        "reset": r"\breset by peer\b|ECONNRESET|socket hang up|broken pipe|EPIPE|connection (?:was )?(?:closed|"
+        r"aborted|lost)",
         "name resolution": r"ENOTFOUND|EAI_AGAIN|no such host|name or service not known|getaddrinfo|UnknownHost",
         "throttled": r"\bthrottl|\brate (?:limit|exceeded)|too many requests|TooManyRequests|SlowDown|quota",
         "denied": r"\bdenied\b|\bforbidden\b|not authorized|unauthorized|permission|EACCES|EPERM",
@@ -378,7 +389,8 @@ _KINDS = {
 
 
 _SAYS_FAILURE = re.compile(
-    r"\b(?:error|fail|failed|failure|cannot|could not|unable|refused|denied|timed out|timeout|not found|invalid|expired|"
+    r"\b(?:error|fail|failed|failure|cannot|could not|unable|refused|denied|timed out|timeout|not found|invalid|"
+    r"expired|"
     r"exceeded|closed|unavailable|must|missing|already|does not|no such|unexpected|not)\b",
     re.IGNORECASE,
 )

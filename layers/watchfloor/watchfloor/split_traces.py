@@ -26,14 +26,19 @@ _MAX_LOOK, _MAX_LINE = 50, 2_000
 PYTHON_START = "Traceback (most recent call last)"
 _PYTHON_LINKS = ("During handling of the above exception", "The above exception was the direct cause")
 _MARKER = re.compile(
-    r"^\s{0,60}(?:Caused by: |Suppressed: |Wrapped by: |\.\.\. \d{1,6} (?:more|common frames)|--- End of |---> |During handling of the above|"
-    r"The above exception was the direct|goroutine \d{1,12} \[|created by |\[signal |\[(?:cause|errors)\]: |\[Previous line repeated|"
-    r"Stack ?[Tt]race:|stack backtrace:|note: run with|thrown in |#\d{1,4} |\+-[-+]|\| |exit status \d|\*\* \(|future: <|[~^]{1,200}$)"
+    r"^\s{0,60}(?:Caused by: |Suppressed: |Wrapped by: |\.\.\. \d{1,6} (?:more|common frames)|--- End of |---> |"
+    r"During handling of the above|"
+    r"The above exception was the direct|goroutine \d{1,12} \[|created by |\[signal |\[(?:cause|errors)\]: |"
+    r"\[Previous line repeated|"
+    r"Stack ?[Tt]race:|stack backtrace:|note: run with|thrown in |#\d{1,4} |\+-[-+]|\| |exit status \d|\*\* \(|"
+    r"future: <|[~^]{1,200}$)"
 )
 # What drivers and runtimes say below an error, without indenting it.
 _TRAILER = re.compile(
-    r"^(?:DETAIL|HINT|CONTEXT|STATEMENT|QUERY|LOCATION):\s|^LINE \d{1,6}: |^\[SQL: |^\[parameters: |^\(Background on this error|^Error Number:|"
-    r"^ClientConnectionId:|^Require stack:|^- /|^File name: |^Error #\d{1,3}: |^Runtime\.[A-Z]\w{2,40}$|^[})\]]{1,3}[,;]?$"
+    r"^(?:DETAIL|HINT|CONTEXT|STATEMENT|QUERY|LOCATION):\s|^LINE \d{1,6}: |^\[SQL: |^\[parameters: |"
+    r"^\(Background on this error|^Error Number:|"
+    r"^ClientConnectionId:|^Require stack:|^- /|^File name: |^Error #\d{1,3}: |^Runtime\.[A-Z]\w{2,40}$|"
+    r"^[})\]]{1,3}[,;]?$"
 )
 _RECOVERED = "panic recovered:"
 

@@ -31,7 +31,7 @@ OUTERMOST, CAUSE, CONTEXT, MEMBER = "outermost", "cause", "context", "member"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One call. `source` is the line of code where the trace shows it; `in_app` says that the code is the team's own."""
+    """One call. `source` is the line of code, if the trace shows it; `in_app` says that the code is the team's own."""
 
     file: str
     function: str
@@ -136,7 +136,8 @@ _JAVA_LIBRARY_NAMES = """
 _JAVA_LIBRARIES = tuple(f"{name}." for name in _JAVA_LIBRARY_NAMES.split())
 _JAVA_SHADED = re.compile(r"\.(?:shaded?|shadow|repackaged|relocated|thirdparty|vendor)\.")
 _JAVA_GENERATED = re.compile(
-    r"\$\$(?:FastClass|Enhancer|SpringCGLIB|EnhancerBy|Proxy|HibernateProxy|_javassist|_WeldClientProxy|KeyFactory)|\$Proxy\d|"
+    r"\$\$(?:FastClass|Enhancer|SpringCGLIB|EnhancerBy|Proxy|HibernateProxy|_javassist|_WeldClientProxy|KeyFactory)|"
+    r"\$Proxy\d|"
     r"\$ByteBuddy|\$HibernateProxy\$|GeneratedMethodAccessor|GeneratedConstructorAccessor|LambdaForm\$|\$MockitoMock\$"
 )
 
@@ -167,10 +168,13 @@ _GO_LIBRARIES = re.compile(
 )
 
 _NODE_CORE = re.compile(
-    r"^(?:node:|internal/|native\b|<anonymous>|index \d|webpack/|webpack:///?(?:webpack/|\(webpack\)|external|node_modules)|"
-    r"chrome-extension:|moz-extension:|evalmachine|(?:_?(?:assert|async_hooks|buffer|child_process|cluster|crypto|dgram|"
+    r"^(?:node:|internal/|native\b|<anonymous>|index \d|webpack/|webpack:///?(?:webpack/|\(webpack\)|external|"
+    r"node_modules)|"
+    r"chrome-extension:|moz-extension:|evalmachine|(?:_?(?:assert|async_hooks|buffer|child_process|cluster|crypto|"
+    r"dgram|"
     r"dns|domain|events|fs|http2?|https|http_[a-z]{3,9}|module|net|path|perf_hooks|process|querystring|readline|"
-    r"stream(?:_[a-z]{3,12})?|string_decoder|task_queues|timers|tls(?:_[a-z]{3,7})?|tty|url|util|vm|worker_threads|zlib|"
+    r"stream(?:_[a-z]{3,12})?|string_decoder|task_queues|timers|tls(?:_[a-z]{3,7})?|tty|url|util|vm|worker_threads|"
+    r"zlib|"
     r"bootstrap_node|next_tick))\.js$)"
 )
 _RUST_LIBRARIES = re.compile(

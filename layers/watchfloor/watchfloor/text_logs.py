@@ -77,14 +77,19 @@ def explicit_of(value: Any) -> str | None:
 
 _UUID = r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 _WORDS = "|".join(sorted(_LEVELS, key=len, reverse=True))
-_ZONE = r"(?:Z|[+-]\d\d:?\d\d|(?:UTC|GMT|CES?T|WES?T|EES?T|BST|MSK|[ECMP][SD]T|IST|JST|KST|AE[SD]T|[A-Z][a-z]{2,20}/[A-Z][A-Za-z_]{2,30})(?=[\s\]]|$))"
+_ZONE = (
+    r"(?:Z|[+-]\d\d:?\d\d|(?:UTC|GMT|CES?T|WES?T|EES?T|BST|MSK|[ECMP][SD]T|IST|JST|KST|AE[SD]T|"
+    r"[A-Z][a-z]{2,20}/[A-Z][A-Za-z_]{2,30})(?=[\s\]]|$))"
+)
 _TIME = re.compile(
     rf"\[?(?:\d{{4}}[-/.]\d\d[-/.]\d\d(?:[T ,]{{1,2}}(?:- )?\d\d:\d\d:\d\d(?:[.,:]\d{{1,9}})?\s?{_ZONE}?)?"
-    r"|\d\d:\d\d:\d\d(?:[.,]\d{1,9})?|(?:[A-Z][a-z]{2},? )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{4})?"
+    r"|\d\d:\d\d:\d\d(?:[.,]\d{1,9})?|"
+    r"(?:[A-Z][a-z]{2},? )?[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d{1,9})?(?: \d{4})?"
     rf"|\d{{1,2}}[-/ ][A-Z][a-z]{{2}}[-/ ]\d{{4}}[: ]\d\d:\d\d:\d\d(?:\.\d{{1,9}})?(?: ?{_ZONE})?"
-    r"|\d\d/\d\d/\d{2,4},? \d{1,2}:\d\d:\d\d(?:\.\d{1,6})?(?: ?[AP]M)?|1\d{9}(?:\.\d{1,9}|\d{3})?(?=\s))(?: #\d{1,9})?[\]:,]?(?=[\s:\]|,(]|$)"
+    r"|\d\d/\d\d/\d{2,4},? \d{1,2}:\d\d:\d\d(?:\.\d{1,6})?(?: ?[AP]M)?|1\d{9}(?:\.\d{1,9}|"
+    r"\d{3})?(?=\s))(?: #\d{1,9})?[\]:,]?(?=[\s:\]|,(]|$)"
 )
-# What stands before everything else: a container's name, a log driver's mark, one letter for the level, a syslog priority.
+# What stands before everything else: a container's name, a driver's mark, a letter for the level, a syslog priority.
 _LEAD = re.compile(
     r"(?:[\w.\-]{1,60}\s{0,20}\|\s|\[[\w.\-]{1,60}\]\s)(?=\[?(?:\d{4}-\d\d|[A-Z]{4,8}\b))|(?:stdout|stderr) [FP] |"
     r"\[?([EWIDF])[ ,]\s?(?:\d{6} \d\d:\d\d:\d\d [\w.\-]{1,60}:\d{1,6}\]|(?=\[?\d{2,4}[-/ ]))|<\d{1,3}>(?:1 )?"
@@ -104,20 +109,27 @@ _LEVEL_MARKED = re.compile(
 _LEVEL_LOWER = re.compile(rf"(?:level|severity|lvl|at)=\"?({_WORDS})\"?(?=\s|$)", re.IGNORECASE)
 _PY_BASIC = re.compile(r"([A-Z]{4,8}):([\w.\-]{1,100}):(?=\S)")
 _ID = re.compile(
-    rf"(?:(?:RequestId|request[_ -]?id|req[_-]?id|requestId)[:=] ?)?[\[(]?(?:({_UUID})|(?:req|request[_-]?id)[-_=:]([\w\-]{{4,64}}))[\])]?:?(?=[\s:\]]|$)"
+    rf"(?:(?:RequestId|request[_ -]?id|req[_-]?id|requestId)[:=] ?)?[\[(]?(?:({_UUID})|(?:req|"
+    rf"request[_-]?id)[-_=:]([\w\-]{{4,64}}))[\])]?:?(?=[\s:\]]|$)"
 )
 _BRACKETS = re.compile(r"\[[^\[\]]{0,160}\](?::(?=\s))?|\{[\w./]{1,100}:\d{1,7}\}|\([\w./\-$]{1,120}:\d{1,7}\)")
 _NUMBER = re.compile(r"\d{1,10}#\d{1,10}:(?: \*\d{1,12})?(?=\s)|#?\d{1,10}(?=\s+(?:---?\s|\[|[A-Z]{4,8}[\s:]))")
 _SYSLOG = re.compile(
-    r"[\w.\-]{1,100} [\w.\-/]{1,80} (?:\d{1,9}|-) [\w\-]{1,60} (?:-|\[[^\]]{0,400}\]) |[\w.\-]{1,100} [\w.\-/]{1,80}(?:\[\d{1,9}\])?: "
+    r"[\w.\-]{1,100} [\w.\-/]{1,80} (?:\d{1,9}|-) [\w\-]{1,60} (?:-|\[[^\]]{0,400}\]) |"
+    r"[\w.\-]{1,100} [\w.\-/]{1,80}(?:\[\d{1,9}\])?: "
 )
 _LOGGER = re.compile(
-    r"(?:[a-z]\w{0,40}\.){2,10}[A-Z]\w{0,80}\.\w{1,80}(?=\s)|[\w.]{1,120}:[\w<>]{1,80}:\d{1,7}(?=\s+[-|] )|\w{1,80}(?:::\w{1,80}){1,12}[:\]](?=\s)|"
-    r"[A-Za-z][\w.]{2,120}\[\d{1,6}\](?=\s|$)|\w[\w.]{0,100}:\d{1,6}(?= - )|[\w.]{1,120}(?=\|)|[\w$]{1,80}(?:[./][\w$\[\]/\-]{1,100}){1,15}(?::\d{1,7})?\s{0,40}(?: [-–|]|:)(?=\s)|[\w$.\-]{1,120}\s{0,20} - (?=[A-Z]{4,8} )|[A-Z]\w{1,60} - |[\w.\-]{1,80}@[\w.\-]{1,80}(?=\s[A-Z]{3,9}:)|\w{1,60}(?=\s+[-|] )"
+    r"(?:[a-z]\w{0,40}\.){2,10}[A-Z]\w{0,80}\.\w{1,80}(?=\s)|[\w.]{1,120}:[\w<>]{1,80}:\d{1,7}(?=\s+[-|] )|"
+    r"\w{1,80}(?:::\w{1,80}){1,12}[:\]](?=\s)|"
+    r"[A-Za-z][\w.]{2,120}\[\d{1,6}\](?=\s|$)|\w[\w.]{0,100}:\d{1,6}(?= - )|[\w.]{1,120}(?=\|)|"
+    r"[\w$]{1,80}(?:[./][\w$\[\]/\-]{1,100}){1,15}(?::\d{1,7})?\s{0,40}(?: [-–|]|:)(?=\s)|"
+    r"[\w$.\-]{1,120}\s{0,20} - (?=[A-Z]{4,8} )|[A-Z]\w{1,60} - |[\w.\-]{1,80}@[\w.\-]{1,80}(?=\s[A-Z]{3,9}:)|"
+    r"\w{1,60}(?=\s+[-|] )"
 )
 _LOCATION = re.compile(r"[\w./\-]{1,160}\.[a-z]{1,5}:\d{1,7}:?(?=\s)")
 _PAIR = re.compile(
-    r"(?:ts|time|timestamp|t|at|pid|tid|jid|class|elapsed|caller|logger|thread|span_id|trace_id|host)=(?:\"[^\"]{0,160}\"|\S{1,160})(?=\s)"
+    r"(?:ts|time|timestamp|t|at|pid|tid|jid|class|elapsed|caller|logger|thread|span_id|trace_id|"
+    r"host)=(?:\"[^\"]{0,160}\"|\S{1,160})(?=\s)"
 )
 _SEPARATOR = re.compile(r"(?:\t|\s{0,20}\|\s?|\s?---?\s|\s?[-–|>:]\s|\s{1,20})")
 _REQUEST = re.compile(rf"\b(?:aws_?)?request[_ -]?id[\"']?[:=]\s?[\"']?({_UUID}|[\w\-]{{6,64}})", re.IGNORECASE)

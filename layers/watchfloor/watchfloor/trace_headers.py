@@ -6,19 +6,23 @@ import re
 
 TYPE = r"[A-Za-z_$][\w$]{0,100}(?:(?:\.|::|\\|/)[A-Za-z_$][\w$`+]{0,100}){0,15}"
 _HEADER = re.compile(
-    rf"^({TYPE})(?:\[[\w,` .]{{1,80}}\])?(?: \[([A-Z][A-Z0-9_]{{2,60}})\])?(?: \(0x[0-9A-Fa-f]{{8}}\))?(?:\s?: (.*)|:)?$",
+    rf"^({TYPE})(?:\[[\w,` .]{{1,80}}\])?(?: \[([A-Z][A-Z0-9_]{{2,60}})\])?(?: \(0x[0-9A-Fa-f]{{8}}\))?(?:\s?: (.*)|"
+    rf":)?$",
     re.DOTALL,
 )
 _PREFIXES = re.compile(
     r"^(?:⨯ |Exception in thread \"[^\"]{0,200}\" |Caused by: |Suppressed: |Wrapped by: |Unhandled [Ee]xception[.:] |"
     r"Unhandled (?:Promise )?[Rr]ejection:? |Uncaught (?:Exception:? |\(in promise\) )?|\(node:\d+\) |"
-    r"(?:\S{1,40} )?message: |Unhandled exception in thread started by |nested exception is |exception: |PHP Fatal error:  Uncaught |"
+    r"(?:\S{1,40} )?message: |Unhandled exception in thread started by |nested exception is |exception: |"
+    r"PHP Fatal error:  Uncaught |"
     r"Error occurred: |Exception: )+"
 )
 _TYPE_ENDING = re.compile(
     r"(?:Error|Exception|Throwable|Failure|Fault|Interrupt|Exit|Warning|Timeout|Rejected|NotFound|DoesNotExist|Panic|"
-    r"Invalid|Refused|Denied|Abort|Violation|Deadlock\w*|Iteration|Http404|Unavailable|Conflict|Forbidden|Unauthorized|Expired|"
-    r"Reset|Closed|Missing|Exceeded|Failed|Overflow\w*|Errno::[A-Z0-9]+|Exists|Exhausted|Declined|Cancelled|Unreachable|Retry|Ignore|Stopped|Mismatch|Problem)$"
+    r"Invalid|Refused|Denied|Abort|Violation|Deadlock\w*|Iteration|Http404|Unavailable|Conflict|Forbidden|"
+    r"Unauthorized|Expired|"
+    r"Reset|Closed|Missing|Exceeded|Failed|Overflow\w*|Errno::[A-Z0-9]+|Exists|Exhausted|Declined|Cancelled|"
+    r"Unreachable|Retry|Ignore|Stopped|Mismatch|Problem)$"
 )
 _INLINE_TYPE = re.compile(
     r"(?:^|[\s(\[\"'>=])([A-Za-z_$][\w$.\\:]{0,200}(?:Error|Exception|Throwable))(?:\)?: (.*)| ?\((.*)\):?|$)",
@@ -63,7 +67,7 @@ def inline_type(text: str) -> tuple[str, str] | None:
 
 
 def named(span: list[str]) -> tuple[str, str]:
-    """Type and message from the lines before a trace's first frame: the last header in them that is followed by text only."""
+    """Type and message from the lines before a trace's first frame."""
     for index, line in enumerate(span):
         if found := header(line):
             rest = [part for part in span[index + 1 :] if part.strip()]

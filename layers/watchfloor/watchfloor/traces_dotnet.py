@@ -10,11 +10,14 @@ from watchfloor.trace_headers import named
 # The runtime translates "at" and "line" into the machine's language.
 _AT = r"(?:at|bei|à|en|em|in|w|v|в|konum:|위치:|場所|在|於)"
 FRAME = re.compile(
-    rf"^\s{{0,40}}{_AT} (?=[^\s(]*[.:])([^\s(][^(]{{0,400}}?)\(([^()]{{0,500}}(?:\([^()]{{0,100}}\)[^()]{{0,200}}){{0,4}})\)"
-    r"(?: (?:in|dans|en|em|w|v|в|位置|位於|場所|파일) (.{1,400}):\s?(?:line|Zeile|ligne|línea|riga|linha|wiersz|řádek|строка|行号|行|줄)\s?(\d{1,9}))?\.?$"
+    rf"^\s{{0,40}}{_AT} (?=[^\s(]*[.:])([^\s(][^(]{{0,400}}?)\(([^()]{{0,500}}(?:\([^()]{{0,100}}\)[^()]{{0,200}}){{0,"
+    rf"4}})\)"
+    r"(?: (?:in|dans|en|em|w|v|в|位置|位於|場所|파일) (.{1,400}):\s?(?:line|Zeile|ligne|línea|riga|linha|wiersz|řádek|строка|"
+    r"行号|行|줄)\s?(\d{1,9}))?\.?$"
 )
 _INNER_END = re.compile(
-    r"--- (?:End of inner exception|Ende der internen|Fin de la trace de la pile d'exception interne|Fin del seguimiento de la pila de la excepción interna)"
+    r"--- (?:End of inner exception|Ende der internen|Fin de la trace de la pile d'exception interne|"
+    r"Fin del seguimiento de la pila de la excepción interna)"
 )
 _INNER = re.compile(r"\s{0,4}---> (?:\(Inner Exception #\d{1,3}\) )?")
 

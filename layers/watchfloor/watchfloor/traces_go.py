@@ -7,12 +7,14 @@ import re
 from watchfloor.stack_frames import Frame, Raised
 
 FILE = re.compile(
-    r"^\s{0,20}((?:[A-Za-z]:)?[^\s:]{1,400}\.(?:go|s|c)):(\d{1,9})(?: \+0x[0-9a-f]{1,16}| \(0x[0-9a-f]{1,16}\))?(?: fp=.{0,80})?$"
+    r"^\s{0,20}((?:[A-Za-z]:)?[^\s:]{1,400}\.(?:go|s|c)):(\d{1,9})(?: \+0x[0-9a-f]{1,16}|"
+    r" \(0x[0-9a-f]{1,16}\))?(?: fp=.{0,80})?$"
 )
 # gin's Recovery prints the file first, then the function without its package, and the source.
 _RECOVERED = re.compile(r"^\t([\w.*()\[\]]{1,160}): (.{1,400})$")
 CALL = re.compile(
-    r"^\s{0,8}(?:created by )?([\w./\-~%@]{0,300}[\w)\]}](?:\.[\w.*()\[\]{}·\-]{1,200}?)?)(?:\([^)]{0,500}\)?|\(\.\.\.\))?(?: in goroutine \d{1,12})?$"
+    r"^\s{0,8}(?:created by )?([\w./\-~%@]{0,300}[\w)\]}](?:\.[\w.*()\[\]{}·\-]{1,200}?)?)(?:\([^)]{0,500}\)?|"
+    r"\(\.\.\.\))?(?: in goroutine \d{1,12})?$"
 )
 _PANIC = re.compile(r"^(?:.{0,300}?\s)?(panic|fatal error|http: panic serving \S{1,80}): (.{1,1500})$")
 _RUNTIME_ERROR = re.compile(r"^runtime error: ")

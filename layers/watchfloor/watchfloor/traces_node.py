@@ -8,11 +8,13 @@ from watchfloor.stack_frames import CAUSE, OUTERMOST, Frame, Raised
 from watchfloor.trace_headers import header, named
 
 FRAME = re.compile(
-    r"^\s{0,40}at (?:async )?(?:(.{1,300}?) \()?((?:[A-Za-z]:[\\/]|[a-z][\w-]{1,30}:/{0,3}|/|\.{0,2}/?|<)(?:[^()]|\([\w-]{1,30}\)){0,500}?)"
+    r"^\s{0,40}at (?:async )?(?:(.{1,300}?) \()?((?:[A-Za-z]:[\\/]|[a-z][\w-]{1,30}:/{0,3}|/|\.{0,2}/?|<)(?:[^()]|"
+    r"\([\w-]{1,30}\)){0,500}?)"
     r"(?::(\d{1,9}))?:(\d{1,9})\)?(?: \{)?$"
 )
 BARE = re.compile(
-    r"^\s{0,40}at (?:async )?(.{1,300}?) \((<anonymous>|native|index \d{1,6}|unknown location)\)(?: \{)?$|^\s{0,40}at (<anonymous>)$"
+    r"^\s{0,40}at (?:async )?(.{1,300}?) \((<anonymous>|native|index \d{1,6}|unknown location)\)(?: \{)?$|"
+    r"^\s{0,40}at (<anonymous>)$"
 )
 GECKO_FRAME = re.compile(r"^([\w$.<>/*\[\]]{0,200})@((?:https?|file|webpack)://?[^\s]{1,500}?):(\d{1,9}):(\d{1,9})$")
 _CAUSE = re.compile(r"^\s{0,40}(?:\[(?:cause|errors)\]: (?:\[)?|[Cc]aused by: |\[\d{1,3}\]: )")

@@ -15,10 +15,12 @@ RUST_PANIC = re.compile(r"^thread '([^']{0,100})'(?: \(\d{1,9}\))? panicked at (
 _RUST_QUOTED = re.compile(r"^'(.{0,1400})', \S{1,300}:\d")
 _RUST_PLACE = re.compile(r"(\S{1,300}\.rs):(\d{1,9}):\d{1,9}:?$")
 ELIXIR_FRAME = re.compile(
-    r"^\s{1,20}(?:\(([\w]{1,60}) [\w.\-+]{1,40}\) )?((?:lib|src|test|deps|apps)?/?[\w./\-]{1,300}\.(?:exs?|erl)):(\d{1,9}): (.{1,300})$"
+    r"^\s{1,20}(?:\(([\w]{1,60}) [\w.\-+]{1,40}\) )?((?:lib|src|test|deps|apps)?/?[\w./\-]{1,300}\.(?:exs?|"
+    r"erl)):(\d{1,9}): (.{1,300})$"
 )
 _PHP_HEAD = re.compile(
-    r"(?:Uncaught |Next |\(|^)(?!PHP )([A-Z][\w\\]{1,200})(?:\(code: [^)]{1,40}\))?:? (.{0,1500}?) (?:in|at) ([^\s:]{1,400}):(\d{1,9})"
+    r"(?:Uncaught |Next |\(|^)(?!PHP )([A-Z][\w\\]{1,200})(?:\(code: [^)]{1,40}\))?:? (.{0,1500}?) (?:in|"
+    r"at) ([^\s:]{1,400}):(\d{1,9})"
 )
 
 

@@ -9,7 +9,8 @@ from watchfloor.stack_frames import CAUSE, OUTERMOST, Frame, Raised
 from watchfloor.trace_headers import header, named
 
 FRAME = re.compile(
-    r"^\s{0,40}(?:\d{1,6}: )?(?:from )?((?:[A-Za-z]:)?[^\s:'\"`]{1,400}):(\d{1,9}):in [`']([^'`]{1,200})'(?::? (.{0,1500}))?$"
+    r"^\s{0,40}(?:\d{1,6}: )?(?:from )?((?:[A-Za-z]:)?[^\s:'\"`]{1,400}):(\d{1,9}):in [`']([^'`]{1,200})'(?::? (.{0,15"
+    r"00}))?$"
 )
 _REVERSED = "Traceback (most recent call last)"
 _TAIL = re.compile(r"^(.{0,1500}) \(([A-Z][\w:]{1,200})\)$")
