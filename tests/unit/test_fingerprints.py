@@ -4,9 +4,10 @@ import time
 
 import pytest
 
+from watchfloor.failure_kinds import kinds
 from watchfloor.fingerprints import SPLITS, Fingerprint, fingerprint
 from watchfloor.log_events import ErrorEvent, LogBatch, LogEvent, errors_in
-from watchfloor.message_templates import kinds, symbols, template
+from watchfloor.message_templates import symbols, template
 
 
 def error_of(message: str, log_group: str = "/aws/lambda/orders") -> ErrorEvent:

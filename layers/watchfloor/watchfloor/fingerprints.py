@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from watchfloor.failure_kinds import kinds
 from watchfloor.log_events import ErrorEvent
-from watchfloor.message_templates import kinds, symbols, template
+from watchfloor.message_templates import symbols, template
 from watchfloor.stack_frames import CONTEXT, DOTNET, GO, JAVA, MEMBER, NODE, PYTHON, RUBY, Frame, Raised, cut
 from watchfloor.stack_traces import main_of
 

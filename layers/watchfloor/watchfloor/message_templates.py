@@ -102,6 +102,12 @@ _DOUBLE = re.compile(r"([\w.]{1,40}=)?\\?\"((?:[^\"\\]|\\[^\"]){0,1500})\\?\"|�
 _SINGLE = re.compile(r"(?<!\w)'((?:[^'\n]|(?<=\w)'(?=\w)){0,800})'(?!\w)|`([^`'\n]{0,800})[`']|‘([^’]{0,800})’")
 _PROSE_KEYS = ("err=", "error=", "msg=", "message=", "reason=", "cause=", "detail=", "exception=", "desc=")
 _PROSE = re.compile(r"(?:[A-Za-z][\w'\-]*[,;:.]? ){2}.*[A-Za-z]{2}", re.DOTALL)
+_SAYS_FAILURE = re.compile(
+    r"\b(?:error|fail|failed|failure|cannot|could not|unable|refused|denied|timed out|timeout|not found|invalid|"
+    r"expired|"
+    r"exceeded|closed|unavailable|must|missing|already|does not|no such|unexpected|not)\b",
+    re.IGNORECASE,
+)
 _WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|,;()]{1,400}")
 _PATH = re.compile(
     r"(?<![\w*:])(?:~|\.{1,2})?/[\w.@%+=:,*\-]{1,200}(?:/[\w.@%+=:,*\-]{0,200}){0,40}|"
@@ -173,9 +179,9 @@ _NUMBERED = re.compile(
 )
 _NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
 _AFTER_NAME_WORDS = """
-    not is was has have had does did in on at from to with already after before could cannot because and due while of for
-    by are were will would should must can may missed exited died crashed hung stopped lost disconnected reported reports
-    sent took reached requested tried
+    not is was has have had does did in on at from to with already after before could cannot because and due while
+    of for by are were will would should must can may missed exited died crashed hung stopped lost disconnected
+    reported reports sent took reached requested tried
     """
 _AFTER_NAME = frozenset(_AFTER_NAME_WORDS.split())
 _DATA_FILE = re.compile(
@@ -355,48 +361,3 @@ def _pair(match: re.Match[str]) -> str:
     if key.lower() in _KEPT_PAIRS and _NAME.fullmatch(value) or _KEEP_OPEN in value:
         return match[0]
     return f"{key}={MASK}"
-
-
-# --- the kind of a failure ------------------------------------------------------------------------------------------
-
-_KINDS = {
-    kind: re.compile(pattern, re.IGNORECASE)
-    for kind, pattern in {
-        "timeout": r"\btimed? ?-?out\b|\btimeout\b|ETIMEDOUT|deadline exceeded|DeadlineExceeded",
-        "refused": r"\brefused\b|ECONNREFUSED",
-        "reset": r"\breset by peer\b|ECONNRESET|socket hang up|broken pipe|EPIPE|connection (?:was )?(?:closed|"
-        r"aborted|lost)",
-        "name resolution": r"ENOTFOUND|EAI_AGAIN|no such host|name or service not known|getaddrinfo|UnknownHost",
-        "throttled": r"\bthrottl|\brate (?:limit|exceeded)|too many requests|TooManyRequests|SlowDown|quota",
-        "denied": r"\bdenied\b|\bforbidden\b|not authorized|unauthorized|permission|EACCES|EPERM",
-        "expired": r"\bexpired?\b",
-        "not found": r"\bnot found\b|\bno such\b|does not exist|doesn't exist|\bmissing\b|ENOENT|NotFound|NoSuch",
-        "exists": r"already exists|duplicate|EEXIST|unique constraint",
-        "deadlock": r"\bdeadlock|lock wait",
-        "space": r"no space left|disk (?:is )?full|ENOSPC",
-        "memory": r"out of memory|OutOfMemory|heap space|ENOMEM|allocation failed",
-        "declined": r"\bdeclined\b|insufficient (?:funds|balance)",
-        "unavailable": r"unavailable|overloaded|502|503|bad gateway",
-        "certificate": r"certificate|SSL|TLS|handshake",
-        "syntax": r"syntax error|unexpected token|unexpected end|parse error|malformed|invalid json|could not parse",
-        "null": r"\bnull\b|\bundefined\b|\bnil\b|NoneType",
-        "stock": r"out of stock|insufficient (?:stock|inventory)",
-        "mismatch": r"mismatch|does not match|conflict",
-        "invalid": r"\binvalid\b|validation|\bmust (?:be|not)\b",
-        "exceeded": r"\bexceed|too (?:large|long|many)|limit",
-    }.items()
-}
-
-
-_SAYS_FAILURE = re.compile(
-    r"\b(?:error|fail|failed|failure|cannot|could not|unable|refused|denied|timed out|timeout|not found|invalid|"
-    r"expired|"
-    r"exceeded|closed|unavailable|must|missing|already|does not|no such|unexpected|not)\b",
-    re.IGNORECASE,
-)
-
-
-def kinds(message: str) -> list[str]:
-    """Which of the well-known ways to fail a message names, after its values are masked."""
-    text = template(message)
-    return [kind for kind, pattern in _KINDS.items() if pattern.search(text)]

@@ -12,7 +12,8 @@ _AT = r"(?:at|bei|à|en|em|in|w|v|в|konum:|위치:|場所|在|於)"
 FRAME = re.compile(
     rf"^\s{{0,40}}{_AT} (?=[^\s(]*[.:])([^\s(][^(]{{0,400}}?)\(([^()]{{0,500}}(?:\([^()]{{0,100}}\)[^()]{{0,200}}){{0,"
     rf"4}})\)"
-    r"(?: (?:in|dans|en|em|w|v|в|位置|位於|場所|파일) (.{1,400}):\s?(?:line|Zeile|ligne|línea|riga|linha|wiersz|řádek|строка|"
+    r"(?: (?:in|dans|en|em|w|v|в|位置|位於|場所|파일) (.{1,400}):\s?(?:line|Zeile|ligne|línea|riga|linha|wiersz|řádek|"
+    r"строка|"
     r"行号|行|줄)\s?(\d{1,9}))?\.?$"
 )
 _INNER_END = re.compile(
