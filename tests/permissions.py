@@ -201,6 +201,7 @@ def deployed(say: Callable[[str], None] = lambda text: None) -> Iterator[Floor]:
     with ExitStack() as stack:
         with patch.dict(os.environ, SETTINGS):
             parameters = {"ChunkSize": str(scenarios.CHUNK_SIZE), **triage_scenarios.PARAMETERS}
+            parameters |= script_scenarios.PARAMETERS
             floor = Floor(stack.enter_context(sandbox.fresh(parameters, say, log=log)))
         for prepare in PREPARED:
             prepare(floor)

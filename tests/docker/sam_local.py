@@ -49,7 +49,7 @@ class SamLocal:
         # SAM lets variables of its own environment win over the template's, but not over this file's.
         self._variables = built.with_name("sam-local.json")
         self._stop.callback(self._variables.unlink, missing_ok=True)
-        endpoint = self._within_reach(floor.cloud.endpoint_url)
+        endpoint = self.within_reach(floor.cloud.endpoint_url)
         self._variables.write_text(json.dumps({"Parameters": {"AWS_ENDPOINT_URL": endpoint}}))
         root = yaml_parse(built.read_text())
         for stack in sorted({floor.stack_of[name] for name in floor.functions}):
@@ -65,7 +65,7 @@ class SamLocal:
             if self._floor.stack_of[name] == stack:
                 deployed = self._floor.lambda_.get_function_configuration(FunctionName=physical)
                 variables = deployed.get("Environment", {}).get("Variables", {})
-                reachable = {key: self._within_reach(value) for key, value in variables.items()}
+                reachable = {key: self.within_reach(value) for key, value in variables.items()}
                 properties = template["Resources"][f"{name}Function"]["Properties"]
                 properties["Environment"] = {"Variables": reachable | {"AWS_ENDPOINT_URL": endpoint}}
         child = folder / "sam-local.yaml"
@@ -129,12 +129,12 @@ class SamLocal:
         secrets = self._floor.cloud.session().client("secretsmanager")
         for row in secrets.list_secrets()["SecretList"]:
             value = json.loads(secrets.get_secret_value(SecretId=row["ARN"])["SecretString"])
-            urls = {key: self._within_reach(value[key]) for key in ("url", "api_url", "webhook_url") if key in value}
+            urls = {key: self.within_reach(value[key]) for key in ("url", "api_url", "webhook_url") if key in value}
             if urls:
                 value |= urls
                 secrets.put_secret_value(SecretId=row["ARN"], SecretString=json.dumps(value))
 
-    def _within_reach(self, value: str) -> str:
+    def within_reach(self, value: str) -> str:
         """A URL of this machine's loopback interface as a container can reach it."""
         url = urlsplit(value)
         if url.hostname != "127.0.0.1" or url.port is None:
