@@ -18,6 +18,7 @@ from watchfloor.scripts import CONTROLS, GROUPS
 PAGE, WIKI = Path("docs/scripts.md"), Path("docs/scripts.confluence.xml")
 _TITLES = {"test": "Testing", "debug": "Debugging", "oncall": "On call"}
 _SHOWN_VALUE_CHARACTERS = 60
+_PATIENCE_SECONDS = 60  # of the aws command
 _INTRODUCTION = """\
 The team's testing, debugging and on-call scripts. Each is a Lambda function of its own, named as the script is, with a
 role of its own. What all of them have in common - how they are called and how they answer, dry runs, approvals, the
@@ -106,7 +107,7 @@ def permission_lines(entry: Entry) -> list[str]:
 
 def usage(entry: Entry) -> str:
     """How it is called, with the values of its sample event."""
-    function, event = entry.name, entry.event
+    event = entry.event
     payload = json.dumps(event)
     command = [f"watchfloor script run {entry.name}"]
     given = {name: value for name, value in event.items() if name not in CONTROLS}
@@ -114,16 +115,19 @@ def usage(entry: Entry) -> str:
         command.append("--dry-run")
     for name, value in given.get("parameters", given).items():
         if isinstance(value, dict | list):
-            return _blocks(function, payload, f"watchfloor script run {entry.name} --input {entry.event_path.name}")
+            return _blocks(entry, payload, f"watchfloor script run {entry.name} --input {entry.event_path.name}")
         text = value if isinstance(value, str) else json.dumps(value)
         command.append(f"--param {shlex.quote(f'{name}={text}')}")
-    return _blocks(function, payload, _wrapped(command))
+    return _blocks(entry, payload, _wrapped(command))
 
 
-def _blocks(function: str, payload: str, command: str) -> str:
+def _blocks(entry: Entry, payload: str, command: str) -> str:
+    # The aws command calls a second time where it had no answer for a minute.
+    seconds = entry.function.get("Timeout", _PATIENCE_SECONDS)
+    patience = f"--cli-read-timeout {seconds} " if seconds > _PATIENCE_SECONDS else ""
     return (
-        f"```bash\naws lambda invoke --function-name {function} --cli-binary-format raw-in-base64-out \\\n"
-        f"  --payload {shlex.quote(payload)} output.json\n```\n\n```bash\n{command}\n```"
+        f"```bash\naws lambda invoke --function-name {entry.name} --cli-binary-format raw-in-base64-out \\\n"
+        f"  {patience}--payload {shlex.quote(payload)} output.json\n```\n\n```bash\n{command}\n```"
     )
 
 
