@@ -58,11 +58,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     settings = read_secret(secret_arn, "SlackSecretArn") if secret_arn else {}
     try:
         verify_signature(settings.get("signing_secret", ""), event.get("headers", {}), raw, time.time())
-        action = parse_action(raw)
-        answer = ACTIONS[action.action_id](action) if action.action_id in ACTIONS else None
     except AccessDeniedError:
         logger.warning("a request without Slack's signature was refused")
         return {"statusCode": 401}
+    try:
+        action = parse_action(raw)
+        answer = ACTIONS[action.action_id](action) if action.action_id in ACTIONS else None
     except InvalidInputError as error:
         logger.warning("refused", extra={"error": str(error)})
         return {"statusCode": 400}
