@@ -89,6 +89,59 @@ def test_concurrent_deliveries_are_all_counted_exactly(stored):
     assert stored.per_day("a") == {"2026-11-20": 240}
 
 
+def test_deliveries_of_a_flood_need_not_wait_for_each_other(stored):
+    count(stored, "first", arrival("a", at=NOON))
+    before = stored.get("a")
+    # All of them read the incident before any of them wrote.
+    for number in range(1, 6):
+        new = arrival("a", number, NOON + 10 - number)
+        after = record(before, new, now=NOON + 20, reopen_after_seconds=DAY)
+        if number == 1:
+            assert stored.count("1", [Counted(before, after, new.per_day)])
+            continue
+        # Somebody's later error is there already; found so, the rest adds up.
+        with pytest.raises(ConflictError):
+            stored.count(str(number), [Counted(before, after, new.per_day)])
+        assert stored.get("a").last_seen == NOON + 9
+    latest = stored.get("a")
+    for number in range(2, 6):
+        new = arrival("a", number, NOON + 9 - number)
+        after = record(latest, new, now=NOON + 20, reopen_after_seconds=DAY)
+        assert stored.count(str(number), [Counted(latest, after, new.per_day)])
+        assert not stored.count(str(number), [Counted(latest, after, new.per_day)])
+    found = stored.get("a")
+    assert (found.total, found.count, found.last_seen, found.since) == (16, 16, NOON + 9, NOON)
+    assert stored.per_day("a") == {"2026-11-20": 16}
+    # Whoever rewrites it has to see them.
+    assert found.version == latest.version + 4
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda row: incidents.resolve(row, by="kim", note="", now=NOON + 1),
+        lambda row: incidents.started(row, 1, now=NOON + 1),
+        lambda row: incidents.refreshed(row, now=NOON + 1),
+    ],
+)
+def test_errors_are_not_added_to_what_has_become_another_incident(stored, edit):
+    count(stored, "one", arrival("a"))
+    before = stored.get("a")
+    stored.change("a", edit)
+    after = record(before, arrival("a"), now=NOON + 2, reopen_after_seconds=DAY)
+    with pytest.raises(ConflictError):
+        stored.count("two", [Counted(before, after, {})])
+    assert stored.get("a").total == 1
+
+
+def test_flood_does_not_move_what_is_due(stored):
+    count(stored, "one", arrival("a"))
+    stored.change("a", lambda row: incidents.started(row, 1, now=NOON))
+    count(stored, "two", arrival("a", at=NOON + 60))
+    found = stored.get("a")
+    assert (found.to_do, found.due_at, found.total) == (REFRESH, NOON, 2)
+
+
 def test_days_are_kept_apart(stored):
     count(stored, "one", arrival("a", 2))
     count(stored, "two", arrival("a", 3, NOON + DAY / 2))

@@ -318,12 +318,17 @@ def refreshed(incident: Incident, *, now: float) -> Incident:
     return replace(settled, to_do=AWAKE, due_at=settled.until) if is_silent else settled
 
 
+def postponed(incident: Incident, *, until: float) -> Incident:
+    """Its message could not be brought up to date, or changed again while it was: later, after those that wait."""
+    return replace(incident, due_at=until) if incident.to_do == REFRESH else incident
+
+
 def _due(incident: Incident, now: float) -> Incident:
-    """What is to be done next, and when."""
-    if incident.needs_start:
-        due_at = incident.due_at if incident.is_held else now
-        return replace(incident, to_do=START, due_at=due_at)
-    return replace(incident, to_do=REFRESH, due_at=now) if incident.generation else incident
+    """What is to be done next, and when; what is due already keeps its place in the queue."""
+    if not incident.generation:
+        return incident
+    to_do = START if incident.needs_start else REFRESH
+    return incident if incident.to_do == to_do else replace(incident, to_do=to_do, due_at=now)
 
 
 # --- what is told -------------------------------------------------------------------------------------------------

@@ -5,24 +5,34 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchfloor.clients.documents import Documents
 from watchfloor.clients.incident_table import TRANSACTION_ITEMS, Counted, IncidentTable
 from watchfloor.errors import ConflictError, TransientError
 from watchfloor.fingerprints import Fingerprint, fingerprint
-from watchfloor.incidents import Incident, arrivals, batch_digest, grouping, record, title_of
+from watchfloor.incidents import Arrivals, Incident, arrivals, batch_digest, grouping, record, title_of
 from watchfloor.layout import IncidentLayout
 from watchfloor.log_events import ErrorEvent, LogBatch
 from watchfloor.redaction import Redactor
 
 # Event id -> what was logged, to the letter.
 Messages = Mapping[str, str]
-_TRIES = 40
+# Half a minute to a minute, with pauses of up to a second.
+_TRIES = 80
 # CloudWatch Logs takes events of the last fourteen days.
 _DAYS = 15
 # A transaction holds the delivery's mark, and of each incident itself, the end of its last generation, and its days.
 _AT_ONCE = (TRANSACTION_ITEMS - 1) // (2 + _DAYS)
+
+
+class _Part(NamedTuple):
+    """Errors of one fingerprint in a delivery: how they are grouped, the first one, their counts, what may be shown."""
+
+    grouped_by: dict[str, Any]
+    first: ErrorEvent
+    new: Arrivals
+    redacted: dict[str, Any]
 
 
 class ErrorIntake:
@@ -85,10 +95,11 @@ class ErrorIntake:
     def _take_parts(
         self, delivery: str, parts: Sequence[tuple[Fingerprint, Sequence[ErrorEvent]]], messages: Messages
     ) -> list[Incident]:
+        shown = [self._shown(found, errors) for found, errors in parts]
         for attempt in range(_TRIES):
             changes: dict[str, Counted] = {}
-            for found, errors in parts:
-                self._add(changes, found, errors, messages)
+            for part in shown:
+                self._add(changes, part, messages)
             try:
                 if self._table.count(delivery, list(changes.values())):
                     incidents = [change.after for change in changes.values()]
@@ -100,32 +111,32 @@ class ErrorIntake:
                 time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))
         raise TransientError(f"delivery {delivery}: its incidents are changed by too many at once")
 
-    def _add(
-        self, changes: dict[str, Counted], found: Fingerprint, errors: Sequence[ErrorEvent], messages: Messages
-    ) -> None:
-        survivor = self._table.survivor(found.value)
+    def _shown(self, found: Fingerprint, errors: Sequence[ErrorEvent]) -> _Part:
+        """Redacted once, however often the counting is tried."""
+        redactor = Redactor(ips=self._with_ips)
+        first = min(errors, key=lambda error: error.time)
+        error = redactor.value(first.to_dict())
+        new = arrivals(found.value, errors, redactor.text(title_of(first)))
+        return _Part(grouping(found), first, new, {"error": error, "grouped_by": redactor.value(grouping(found))})
+
+    def _add(self, changes: dict[str, Counted], part: _Part, messages: Messages) -> None:
+        survivor = self._table.survivor(part.new.fingerprint)
         value = survivor.fingerprint
         earlier = changes.get(value)
         before = earlier.before if earlier else survivor
-        redactor = Redactor(ips=self._with_ips)
-        first = min(errors, key=lambda error: error.time)
-        shown = redactor.value(first.to_dict())
-        new = arrivals(value, errors, redactor.text(title_of(first)))
         after = record(
             earlier.after if earlier else survivor,
-            new,
+            part.new,
             now=time.time(),
             reopen_after_seconds=self._reopen_after_seconds,
         )
         if after.generation > before.generation and not earlier:
             # Before it is counted: an execution that finds nothing would have nothing to tell.
-            layout = IncidentLayout(value, after.generation)
-            grouped_by = grouping(found)
-            self._documents.write_json(
-                layout.raw, {"error": first.to_dict(), "grouped_by": grouped_by, "first_message": messages[first.id]}
-            )
-            self._documents.write_json(layout.error, {"error": shown, "grouped_by": redactor.value(grouped_by)})
+            layout, first = IncidentLayout(value, after.generation), part.first
+            raw = {"error": first.to_dict(), "grouped_by": part.grouped_by, "first_message": messages[first.id]}
+            self._documents.write_json(layout.raw, raw)
+            self._documents.write_json(layout.error, part.redacted)
         per_day = dict(earlier.per_day) if earlier else {}
-        for day, count in new.per_day.items():
+        for day, count in part.new.per_day.items():
             per_day[day] = per_day.get(day, 0) + count
         changes[value] = Counted(before, after, per_day)

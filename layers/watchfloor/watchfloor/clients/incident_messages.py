@@ -13,7 +13,7 @@ from watchfloor.clients.documents import Documents
 from watchfloor.clients.incident_table import IncidentTable
 from watchfloor.clients.slack import Slack, UnknownOutcomeError
 from watchfloor.errors import TransientError
-from watchfloor.incidents import message_state, refreshed
+from watchfloor.incidents import message_state, postponed, refreshed
 from watchfloor.layout import IncidentLayout
 from watchfloor.messages import incident_message
 
@@ -80,8 +80,11 @@ class IncidentMessages:
         elif self._slack and not is_told and now - incident.due_at < _PATIENCE_SECONDS:
             # Its execution has not come that far yet.
             return False
-        # What changed since then remains to be shown.
-        self._table.change(fingerprint, lambda row: refreshed(row, now=now) if row.version == incident.version else row)
+        # What changed since then remains to be shown; others come first.
+        self._table.change(
+            fingerprint,
+            lambda row: refreshed(row, now=now) if row.version == incident.version else postponed(row, until=now),
+        )
         return is_told
 
 

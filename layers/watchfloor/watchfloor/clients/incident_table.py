@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from boto3.dynamodb.conditions import Key
@@ -30,7 +30,10 @@ _LIMIT_SECONDS = 3 * 86_400
 _TRIES = 30
 _MAX_HOPS = 10
 _REFUSED = "ConditionalCheckFailed"
-_BUSY = {"TransactionConflict"}
+# What errors add to; what must be the same for adding to be all they do; and what only moves one way, as others find it.
+_COUNTS = ("total", "count")
+_STEADY = ("generation", "started", "status", "merged_into", "to_do")
+_ENDS = {"first_seen": ">=", "since": ">=", "last_seen": "<="}
 _THROTTLED = {"ThrottlingError", "ProvisionedThroughputExceeded"}
 
 
@@ -115,8 +118,11 @@ class IncidentTable:
         absent = "attribute_not_exists(fingerprint)"
         writes: list[dict[str, Any]] = [{"Put": {"TableName": name, "Item": marker, "ConditionExpression": absent}}]
         for change in changes:
-            row = self._row(change.before, change.after)
-            writes.append({"Put": {"TableName": name, "Item": row, **self._unchanged(change.before)}})
+            if _only_counts(change.before, change.after):
+                writes.append({"Update": self._counts(change.before, change.after)})
+            else:
+                row = self._row(change.before, change.after)
+                writes.append({"Put": {"TableName": name, "Item": row, **self._unchanged(change.before)}})
             if change.before.generation and change.after.generation > change.before.generation:
                 writes.append({"Put": {"TableName": name, "Item": self._ended(change.before)}})
             for day, count in change.per_day.items():
@@ -295,6 +301,27 @@ class IncidentTable:
             "ExpressionAttributeValues": {":version": before.version},
         }
 
+    def _counts(self, before: Incident, after: Incident) -> dict[str, Any]:
+        """Errors added to what others add meanwhile, as long as the incident stays what it is."""
+        same = {name: getattr(before, name) for name in _STEADY}
+        ends = {name: getattr(after, name) for name in _ENDS if getattr(after, name) != getattr(before, name)}
+        conditions = [f"#{name} = :{name}" for name in same] + [f"#{name} {_ENDS[name]} :{name}" for name in ends]
+        values = {**same, **ends, **{name: getattr(after, name) - getattr(before, name) for name in _COUNTS}}
+        names = [*values, "version", "expires_at"]
+        return {
+            "TableName": self._table.name,
+            "Key": {"fingerprint": before.fingerprint, "item": "incident"},
+            "UpdateExpression": "SET "
+            + ", ".join(f"#{name} = :{name}" for name in (*ends, "expires_at"))
+            + " ADD "
+            + ", ".join(f"#{name} :{name}" for name in (*_COUNTS, "version")),
+            "ConditionExpression": " AND ".join(conditions),
+            "ExpressionAttributeNames": {f"#{name}": name for name in names},
+            "ExpressionAttributeValues": stored(
+                {f":{name}": value for name, value in {**values, "version": 1, "expires_at": self._expiry()}.items()}
+            ),
+        }
+
     def _ended(self, incident: Incident) -> dict[str, Any]:
         kept = (
             "generation",
@@ -367,6 +394,11 @@ class _Refused(ConflictError):
     def __init__(self, positions: Iterable[int]) -> None:
         super().__init__("somebody else changed the same incident")
         self.positions = list(positions)
+
+
+def _only_counts(before: Incident, after: Incident) -> bool:
+    counted = {name: getattr(after, name) for name in (*_COUNTS, *_ENDS)}
+    return bool(before.version and before.to_do) and replace(before, **counted) == after
 
 
 _VALUES_NONE = {"ExpressionAttributeValues": {":none": ""}}
