@@ -17,11 +17,15 @@ from functools import cache
 from typing import Any
 
 from local import sandbox
+from local.scripts.calling import Stack
 from local.triage import Desk
-from tests import scenarios
+from local.twins.slack import BEN
+from tests import scenarios, script_scenarios
 from tests.scenarios import Floor, Missing
+from watchfloor.approvals import Ask
+from watchfloor.approvals import Ask
 from watchfloor.incidents import Incident, hour_of
-from watchfloor.messages import ACKNOWLEDGE, MERGE, RESOLVE
+from watchfloor.messages import ACKNOWLEDGE, APPROVE, MERGE, RESOLVE
 
 # The log group of a function, so that its configuration and alarms are looked up.
 SHOP = "checkout-of-permissions"
@@ -84,6 +88,28 @@ def pressed(floor: Floor) -> None:
         raise Missing("no window to resolve by")
 
 
+def approved_in_slack(floor: Floor) -> None:
+    """A dangerous script that asks runs when somebody presses its button."""
+    floor.begin()
+    place = script_scenarios.shop(floor.deployment)
+    place.released("3")
+    asked = Ask(
+        "oncall-rollback-lambda", {"function_name": script_scenarios.SHOP, "alias": "live"}, "alice", "it fails"
+    )
+    with Stack(floor.deployment, sandbox.STACK).ask(asked) as (approval_id, _):
+        arn = place.last_execution(floor.outputs["ScriptApprovalArn"])
+        place.until(lambda: place.is_asked(arn, approval_id), "nobody was asked")
+        url = sandbox.action_url(floor.deployment)
+        answer = floor.cloud._twins.slack.press(APPROVE, user=BEN, url=url)
+        if answer["status"] != 200:
+            floor.sfn.stop_execution(executionArn=arn)
+            raise Missing(f"{APPROVE}: {answer['status']} {answer['body'][:100]}")
+        execution = place.ended(arn)
+    decision = json.loads(execution.get("output") or "{}").get("decision")
+    if decision != "approved":
+        raise Missing(f"approval {execution['status']}: {decision}")
+
+
 def made_up_for(floor: Floor) -> None:
     """A start that was held back is made up for, and told of once."""
     floor.begin()
@@ -99,6 +125,21 @@ def made_up_for(floor: Floor) -> None:
     table.change(incident.fingerprint, lambda row: replace(row, due_at=now - 1))
     floor.invoke("RefreshMessages", {})
     _ended(floor, incident, 2)
+
+
+def refused_in_slack(floor: Floor) -> None:
+    """A dangerous script is refused by a button, and its machine hears of it."""
+    shop = script_scenarios.shop(floor.deployment)
+    shop.released("3")
+    parameters = {"function_name": script_scenarios.SHOP, "alias": "live"}
+    ask = Ask("oncall-rollback-lambda", parameters, "alice", "checkout fails")
+    with Stack(floor.deployment, sandbox.STACK).ask(ask) as (approval_id, _):
+        arn = shop.last_execution(floor.outputs["ScriptApprovalArn"])
+        shop.until(lambda: shop.is_asked(arn, approval_id), "nobody was asked")
+        answer = floor.cloud._twins.slack.press(REFUSE, user=BEN, url=sandbox.action_url(floor.deployment))
+        if answer["status"] != 200:
+            raise Missing(f"{REFUSE}: {answer['status']} {answer['body'][:100]}")
+        _until(lambda: floor.state(arn) != "RUNNING", "the machine still waits")
 
 
 def told_nobody(floor: Floor) -> None:
@@ -159,7 +200,8 @@ MISSED_BY: list[tuple[str, str, tuple[Callable[[Floor], object], ...]]] = [
     ("RefreshMessages", "states:*", (made_up_for,)),
     ("RefreshMessages", "sns:*", (made_up_for,)),
     ("RefreshMessages", "*", (counted, made_up_for)),
-    ("ReceiveAction", "*", (pressed,)),
+    ("ReceiveAction", "states:*", (approved_in_slack,)),
+    ("ReceiveAction", "*", (pressed, approved_in_slack)),
     ("ReportTriageFailure", "dynamodb:*", (told_nobody, reported_again)),
     ("ReportTriageFailure", "*", (told_nobody,)),
     ("SendMail", "dynamodb:*", (explained, mailed_again)),
@@ -306,8 +348,8 @@ def _archive() -> bytes:
     return buffer.getvalue()
 
 
-def _until(found: Callable[[], Any], complaint: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _until(found: Callable[[], Any], complaint: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    deadline = time.monotonic() + seconds
     while not (answer := found()):
         if time.monotonic() > deadline:
             raise Missing(complaint)
