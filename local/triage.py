@@ -161,7 +161,7 @@ class Desk:
         except logs.exceptions.ResourceAlreadyExistsException:
             return
         rows = sorted(
-            ({"timestamp": row["timestamp"], "message": row["message"]} for row in events),
+            ({"timestamp": row["timestamp"], "message": row["message"]} for row in events if row["message"]),
             key=lambda row: row["timestamp"],
         )
         logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=rows)

@@ -206,7 +206,9 @@ class Demo:
         stream = f"{stream}-{int(time.time())}"
         self._logs.create_log_stream(logGroupName=OTHERS, logStreamName=stream)
         now = int(time.time() * 1000)
-        rows = [{"timestamp": now + number, "message": row["message"]} for number, row in enumerate(events)]
+        # There is no empty event.
+        texts = [row["message"] for row in events if row["message"]]
+        rows = [{"timestamp": now + number, "message": text} for number, text in enumerate(texts)]
         self._logs.put_log_events(logGroupName=OTHERS, logStreamName=stream, logEvents=rows)
 
     def _subscribe(self) -> str:

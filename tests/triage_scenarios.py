@@ -23,7 +23,6 @@ from local.twins.slack import BEN
 from tests import scenarios, script_scenarios
 from tests.scenarios import Floor, Missing
 from watchfloor.approvals import Ask
-from watchfloor.approvals import Ask
 from watchfloor.incidents import Incident, hour_of
 from watchfloor.messages import ACKNOWLEDGE, APPROVE, MERGE, RESOLVE
 
@@ -127,21 +126,6 @@ def made_up_for(floor: Floor) -> None:
     _ended(floor, incident, 2)
 
 
-def refused_in_slack(floor: Floor) -> None:
-    """A dangerous script is refused by a button, and its machine hears of it."""
-    shop = script_scenarios.shop(floor.deployment)
-    shop.released("3")
-    parameters = {"function_name": script_scenarios.SHOP, "alias": "live"}
-    ask = Ask("oncall-rollback-lambda", parameters, "alice", "checkout fails")
-    with Stack(floor.deployment, sandbox.STACK).ask(ask) as (approval_id, _):
-        arn = shop.last_execution(floor.outputs["ScriptApprovalArn"])
-        shop.until(lambda: shop.is_asked(arn, approval_id), "nobody was asked")
-        answer = floor.cloud._twins.slack.press(REFUSE, user=BEN, url=sandbox.action_url(floor.deployment))
-        if answer["status"] != 200:
-            raise Missing(f"{REFUSE}: {answer['status']} {answer['body'][:100]}")
-        _until(lambda: floor.state(arn) != "RUNNING", "the machine still waits")
-
-
 def told_nobody(floor: Floor) -> None:
     """An error that could be told neither in Slack nor by mail is mailed to those who get alarms."""
     floor.begin()
@@ -185,7 +169,9 @@ def dead_letter(function: str, event: str) -> Callable[[Floor], object]:
         floor.invoke(function, json.loads(event), "Event")
         name = floor.functions[function]
         _until(
-            lambda: any(name in json.dumps(row) for row in floor.messages(queue)), "nothing in the dead-letter queue"
+            lambda: any(name in json.dumps(row) for row in floor.messages(queue)),
+            "nothing in the dead-letter queue",
+            seconds=10,
         )
 
     scenario.__name__ = f"dead_letter_of_{function}"
