@@ -242,6 +242,39 @@ def test_lambda_asks_for_the_action_that_aws_asks_for(sandbox: Sandbox, call, ac
     assert error is None, answer
 
 
+@pytest.mark.parametrize(
+    ("call", "action", "resource"),
+    [
+        (
+            "client('iam').simulate_principal_policy(PolicySourceArn='arn:aws:iam::1:role/r', ActionNames=['s3:GetObject'])",
+            "iam:SimulatePrincipalPolicy",
+            "arn:aws:iam::1:role/r",
+        ),
+        (
+            "client('rds').describe_db_parameters(DBParameterGroupName='default.postgres16')",
+            "rds:DescribeDBParameters",
+            f"arn:aws:rds:{REGION}:{ACCOUNT}:pg:default.postgres16",
+        ),
+        (
+            "client('cloudwatch').disable_alarm_actions(AlarmNames=['a'])",
+            "cloudwatch:DisableAlarmActions",
+            f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:a",
+        ),
+        (
+            "client('scheduler').get_schedule(Name='s', GroupName='g')",
+            "scheduler:GetSchedule",
+            f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/g/s",
+        ),
+        ("client('ecs').list_services(cluster='c')", "ecs:ListServices", "*"),
+    ],
+)
+def test_iam_is_asked_for_the_resource_that_aws_asks_for(sandbox: Sandbox, call, action, resource):
+    _, error = sandbox.invoke(sandbox.function(f"import boto3\nboto3.{call}", []))
+    assert error
+    asked = [row for row in sandbox.cloud.calls() if row["action"] == action]
+    assert (asked[-1]["resource"], asked[-1]["allowed"]) == (resource, False)
+
+
 def feeding_queues(sandbox: Sandbox, messages: int) -> tuple[str, str, str]:
     """A dead-letter queue with messages, and the queue it belongs to: ARN of the first, URL and ARN of the other."""
     dead_url, dead_arn = sandbox.queue()
