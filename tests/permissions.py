@@ -221,6 +221,8 @@ def permissions(floor: Floor, parts: bool = False) -> list[Permission]:
         if place[0] not in MISSED_BY:
             continue
         for index, statement in enumerate(_document(floor, *place[2:])["Statement"]):
+            if statement["Effect"] == "Deny":
+                continue  # nobody misses it; tests/unit/test_template.py looks at it
             whole = Permission(*place, index, json.dumps(statement))
             found.append(whole)
             if parts and len(whole.actions) > 1:

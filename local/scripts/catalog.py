@@ -26,7 +26,7 @@ EVENTS = Path("events/scripts")
 # The order in which a document's sections stand; those in WRITTEN are made from code, template and event.
 SECTIONS = ("Purpose", "Input Parameters", "Output", "Permissions", "Risk", "Usage", "Changes")
 WRITTEN = ("Input Parameters", "Permissions", "Usage")
-SHARED_POLICIES = ("UseKeyPolicy", "RecordCallPolicy", "UseApprovalPolicy")
+SHARED_POLICIES = ("UseKeyPolicy", "RecordCallPolicy", "SpareWatchfloorPolicy", "UseApprovalPolicy")
 
 
 class ScriptError(Exception):

@@ -85,6 +85,7 @@ def with_function(template: str, entry: Entry) -> str:
       Policies:
         - !If [HasKmsKey, !Ref UseKeyPolicy, !Ref 'AWS::NoValue']
         - !Ref RecordCallPolicy
+        - !Ref SpareWatchfloorPolicy
 
 """
     banner = re.search(rf"^  # --- {entry.group}- -+\n", template, re.MULTILINE)

@@ -23,7 +23,7 @@ from watchfloor.scripts import Parameters
 
 SCRIPT = "oncall-rollback-lambda"
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{NAME}-script-approval"
-BOB, CAROL = Person(("bob", "U0BOB"), is_proven=True), Person(("carol", "U0CAROL"), is_proven=True)
+BOB, CAROL = Person(("bob", "U0BOB"), True, "slack"), Person(("carol", "U0CAROL"), True, "slack")
 
 
 class Example(Parameters):

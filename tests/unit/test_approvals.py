@@ -27,7 +27,7 @@ from watchfloor.messages import approval_message, decided_message
 
 ASK = Ask("oncall-rollback-lambda", {"function_name": "checkout"}, "alice", "5xx since the release")
 ALICE = Person(("alice", "arn:aws:iam::123456789012:user/alice"), is_proven=True)
-BOB, CAROL = Person(("U0BOB", "bob"), is_proven=True), Person(("U0CAROL", "carol"), is_proven=True)
+BOB, CAROL = Person(("U0BOB", "bob"), True, "slack"), Person(("U0CAROL", "carol"), True, "slack")
 CALLS = [{"service": "lambda", "operation": "UpdateAlias", "parameters": {"FunctionVersion": "6"}}]
 
 
@@ -39,23 +39,42 @@ def asked(requester=ALICE, **changes):
 # --- people
 
 
+ACCOUNT = "123456789012"
+SSO = "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Ops_0123456789abcdef/alice@example.org"
+
+
 @pytest.mark.parametrize(
     ("arn", "name"),
     [
         ("arn:aws:iam::123456789012:user/ops/alice", "alice"),
-        ("arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Ops_1/alice@example.org", "alice@example.org"),
-        ("arn:aws-us-gov:sts::123456789012:federated-user/alice", "alice"),
+        (SSO, "alice@example.org"),
+        ("arn:aws-us-gov:sts::123456789012:assumed-role/on-call/alice", "alice"),
     ],
 )
 def test_person_is_known_by_user_or_session(arn, name):
-    person = person_of_arn(arn)
-    assert person is not None
-    assert (person.shown, person.is_proven) == (name, True)
+    person = person_of_arn(arn, ACCOUNT, ["on-call"])
+    assert (person.shown, person.is_proven, person.provider) == (name, True, "aws")
 
 
-@pytest.mark.parametrize("arn", ["arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:role/x", "alice", ""])
-def test_root_is_nobody(arn):
-    assert person_of_arn(arn) is None
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "arn:aws:iam::123456789012:root",
+        "arn:aws:sts::123456789012:federated-user/alice",
+        "arn:aws:sts::123456789012:assumed-role/deploy/alice",
+        "arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_mine/alice",
+        "arn:aws:sts::123456789012:assumed-role/not-on-call/alice",
+        "arn:aws:sts::123456789012:assumed-role/on-call-not/alice",
+    ],
+)
+def test_name_that_its_bearer_chose_proves_nothing(arn):
+    assert not person_of_arn(arn, ACCOUNT, ["on-call"]).is_proven
+
+
+@pytest.mark.parametrize("arn", ["arn:aws:iam::999999999999:user/alice", SSO.replace(ACCOUNT, "9" * 12), "alice", ""])
+def test_other_accounts_prove_nothing_here(arn):
+    with pytest.raises(AccessDeniedError, match="not of the account 123456789012"):
+        person_of_arn(arn, ACCOUNT)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +108,14 @@ def test_two_people_are_needed_where_the_requester_is_not_proven():
     assert (first.status, first.given, first.needed) == ("pending", 1, 2)
     assert decide(first, BOB, "approved", 501) == first
     assert decide(first, CAROL, "approved", 502).status == "approved"
+
+
+def test_one_person_is_not_two_for_being_in_slack_and_in_aws():
+    """`al` in Slack may well be `alice` in AWS."""
+    asked_for = asked(Person(("mallory",)))
+    mixed = decide(decide(asked_for, BOB, "approved", 500), Person(("robert",), True, "aws"), "approved", 501)
+    assert (mixed.status, mixed.given) == ("pending", 1)
+    assert decide(mixed, CAROL, "approved", 502).status == "approved"
 
 
 def test_who_asks_does_not_approve():
@@ -238,6 +265,16 @@ def test_decision_that_nobody_waits_for_is_a_conflict(approvals):
     approval = opened(approvals)
     with pytest.raises(ConflictError, match="nobody waits"):
         approvals.decide(Machine(is_waiting=False), approval.approval_id, BOB, "approved")
+    with pytest.raises(AccessDeniedError, match="is expired"):
+        approvals.use(approval.approval_id, ASK.script, approval.parameters_digest)
+
+
+def test_approval_that_was_not_used_ends_with_the_machine(approvals):
+    approval = opened(approvals)
+    approvals.decide(Machine(), approval.approval_id, BOB, "approved")
+    approvals.expire(approval.approval_id)
+    with pytest.raises(AccessDeniedError, match="is expired"):
+        approvals.use(approval.approval_id, ASK.script, approval.parameters_digest)
 
 
 def test_second_try_of_asking_keeps_what_was_decided_and_takes_the_new_token(approvals):
@@ -247,7 +284,30 @@ def test_second_try_of_asking_keeps_what_was_decided_and_takes_the_new_token(app
     assert again.given == 1
     machine = Machine()
     approvals.decide(machine, approval.approval_id, CAROL, "approved")
-    assert machine.answers[0][0] == "another token"
+    assert "another token" in [token for token, _ in machine.answers]
+
+
+def test_nobody_takes_the_place_of_the_task_that_waits(approvals):
+    approval = opened(approvals)
+    approvals.open(Machine(), approval, "somebody else's token")
+    machine = Machine()
+    approvals.decide(machine, approval.approval_id, BOB, "approved")
+    assert "token" in [token for token, _ in machine.answers]
+
+
+@pytest.mark.parametrize("changes", [{"calls": []}, {"requester": Person(("bob",), True)}])
+def test_question_that_is_open_is_not_replaced_by_another(approvals, changes):
+    approval = opened(approvals)
+    with pytest.raises(ConflictError, match="asked for already"):
+        opened(approvals, **changes)
+    assert approvals.get(approval.approval_id)[0] == approval
+
+
+def test_question_is_not_asked_without_end(approvals):
+    approval = opened(approvals)
+    with pytest.raises(ConflictError, match="too often"):
+        for number in range(20):
+            approvals.open(Machine(), approval, f"token {number}")
 
 
 def test_decision_on_the_first_try_is_told_to_the_second(approvals):

@@ -274,11 +274,11 @@ def test_one_stem_for_one_thing(group, name):
 
 
 def grants(policies: Any) -> Iterator[tuple[str, str]]:
-    """Every (action, resource) that statements anywhere below allow."""
+    """Every (action, resource) that statements anywhere below allow; of SpareWatchfloorPolicy, that they deny."""
     if isinstance(policies, list):
         for item in policies:
             yield from grants(item)
-    elif isinstance(policies, dict) and policies.get("Effect") == "Allow" and "Resource" in policies:
+    elif isinstance(policies, dict) and "Effect" in policies and "Resource" in policies:
         actions, resources = (
             value if isinstance(value, list) else [value] for value in (policies["Action"], policies["Resource"])
         )

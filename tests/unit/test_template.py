@@ -25,8 +25,14 @@ VENDORS = {
     ("scripts", "ask_approval"),
     ("scripts", "report_script"),
 }
-# What all functions of a stack may do, or all scripts of high risk.
-SHARED_POLICIES = [{"Ref": name} for name in ("UseKeyPolicy", "RecordCallPolicy", "UseApprovalPolicy")]
+# What all functions of a stack may do, or many scripts, and what no script may.
+SHARED_POLICIES = [
+    {"Ref": name}
+    for name in (
+        *("UseKeyPolicy", "RecordCallPolicy", "UseApprovalPolicy"),
+        *("UseScriptKeysPolicy", "SpareWatchfloorPolicy"),
+    )
+]
 # Their function is the script that is asked for.
 ANY_SCRIPT = {"PlanScript", "RunScript"}
 
@@ -287,3 +293,74 @@ def test_function_has_rights_of_its_own_on_named_resources(name):
             continue
         assert set(policy) == {"Version", "Statement"}
         assert all(statement["Effect"] == "Allow" and statement["Resource"] for statement in policy["Statement"])
+
+
+# --- Watchfloor is no target of its own scripts
+
+
+def matches(pattern: str, arn: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), arn) is not None
+
+
+def denied(action: str, arn: str) -> bool:
+    """Whether the policy of all scripts denies it, in the stack `floor`."""
+    names = {
+        "AWS::Partition": "aws",
+        "AWS::Region": "eu-central-1",
+        "AWS::AccountId": "123456789012",
+        "AppName": "floor",
+        "ScriptPrefix": "ops-",
+    }
+    policy = resources("scripts", "AWS::IAM::ManagedPolicy")["SpareWatchfloorPolicy"]["PolicyDocument"]
+    for statement in policy["Statement"]:
+        assert statement["Effect"] == "Deny"
+        actions, places = (
+            value if isinstance(value, list) else [value] for value in (statement["Action"], statement["Resource"])
+        )
+        patterns = [
+            re.sub(r"\$\{([\w:.]+)\}", lambda found: names.get(found[1], found[1]), place.get("Fn::Sub", ""))
+            for place in places
+        ]
+        if action in actions and any(pattern and matches(pattern, arn) for pattern in patterns):
+            return True
+    return False
+
+
+HERE = "arn:aws:{}:eu-central-1:123456789012:{}".format
+
+
+@pytest.mark.parametrize(
+    ("action", "service", "own", "other"),
+    [
+        ("lambda:InvokeFunction", "lambda", "function:floor-Scripts-1-AskApprovalFunction-2", "function:floorball"),
+        ("lambda:InvokeFunction", "lambda", "function:floor-Triage-1-ReceiveLogs-2:live", "function:checkout:live"),
+        ("lambda:InvokeFunction", "lambda", "function:ops-oncall-restart-service", "function:oncall-rota"),
+        ("lambda:PutFunctionConcurrency", "lambda", "function:floor-Triage-1-ReceiveLogs-2", "function:checkout"),
+        (
+            "lambda:PutProvisionedConcurrencyConfig",
+            "lambda",
+            "function:floor-Triage-1-X:live",
+            "function:checkout:live",
+        ),
+        ("lambda:UpdateAlias", "lambda", "function:floor-Triage-1-X", "function:checkout"),
+        ("cloudwatch:DisableAlarmActions", "cloudwatch", "alarm:floor-Pipeline-1-X", "alarm:checkout-5xx"),
+        ("states:StartExecution", "states", "stateMachine:floor-script-approval", "stateMachine:orders"),
+        ("states:RedriveExecution", "states", "execution:floor-alert-pipeline:1", "execution:orders:floor-1"),
+        ("sqs:ReceiveMessage", "sqs", "floor-Triage-1-DeadLetterQueue-2", "orders-failed"),
+    ],
+)
+def test_scripts_spare_watchfloor_itself(action, service, own, other):
+    assert denied(action, HERE(service, own))
+    assert not denied(action, HERE(service, other))
+
+
+def test_approvals_are_asked_for_by_the_machine_only():
+    """By the functions' own names too: the name of a stack that is long is cut in theirs."""
+    policy = resources("scripts", "AWS::IAM::ManagedPolicy")["SpareWatchfloorPolicy"]["PolicyDocument"]
+    spared = next(each["Resource"] for each in policy["Statement"] if "lambda:InvokeFunction" in each["Action"])
+    functions = resources("scripts", "AWS::Serverless::Function")
+    internal = {name for name, properties in functions.items() if "FunctionName" not in properties}
+    assert internal == {place["Fn::GetAtt"][0] for place in spared if "Fn::GetAtt" in place}
+    assert {f"${{{name}.Arn}}:*" for name in internal} <= {place.get("Fn::Sub") for place in spared}
+    scripts = [properties for properties in functions.values() if "FunctionName" in properties]
+    assert all({"Ref": "SpareWatchfloorPolicy"} in properties["Policies"] for properties in scripts)

@@ -2,7 +2,7 @@
 
 Who asks says who they are, and could say anything. Where they prove it, by a signature of AWS, one other person's
 approval is enough. Where they do not, two people have to approve: at least one of them is not the one who asks, whatever
-name that one gave.
+name that one gave. Both of them by the same way, since nobody knows who in Slack is who in AWS.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -24,6 +25,10 @@ _MAX_REASON_CHARACTERS = 500
 
 Verdict = Literal["approved", "refused"]
 Status = Literal["pending", "approved", "refused", "expired", "used"]
+Provider = Literal["", "aws", "slack"]
+
+# What IAM Identity Center calls the roles that it makes; it names their sessions after its users.
+_SSO_ROLE = re.compile(r"AWSReservedSSO_.+_[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,13 @@ class Person:
         Slack id, Slack name, mail address, IAM user or role session, what they called themselves.
     is_proven
         At least one of the names is vouched for: by Slack's signature, or by AWS's.
+    provider
+        Who vouches.
     """
 
     names: tuple[str, ...]
     is_proven: bool = False
+    provider: Provider = ""
 
     @property
     def shown(self) -> str:
@@ -55,23 +63,37 @@ class Person:
         return {form for name in plain for form in (name, name.partition("@")[0]) if form} - {"unknown"}
 
     def to_dict(self) -> dict[str, Any]:
-        return {"names": list(self.names), "is_proven": self.is_proven}
+        return {"names": list(self.names), "is_proven": self.is_proven, "provider": self.provider}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Person:
-        return cls(tuple(value["names"]), bool(value["is_proven"]))
+        return cls(tuple(value["names"]), bool(value["is_proven"]), value.get("provider", ""))
 
 
-def person_of_arn(arn: str) -> Person | None:
-    """The IAM user or role session of an ARN; None for what stands for no person, such as an account's root.
+def person_of_arn(arn: str, account: str, roles: Collection[str] = ()) -> Person:
+    """Who has this ARN.
 
-    A role session is named by who begins it. With IAM Identity Center that is the user's name or mail address;
-    elsewhere a condition on `sts:RoleSessionName` in the role's trust policy makes the name a true one.
+    Proven are IAM users, and sessions of roles whose sessions bear true names: those of IAM Identity Center, and
+    `roles`. Whoever may begin a session of another role chooses its name, so that it stands for no one person.
+
+    Raises
+    ------
+    AccessDeniedError
+        It is of another account, where anybody can have any name.
     """
-    found = re.fullmatch(
-        r"arn:[\w-]+:(?:iam::\d{12}:user|sts::\d{12}:(?:assumed-role|federated-user))/(?:.+/)?([^/]+)", arn
-    )
-    return Person((found[1], arn), is_proven=True) if found else None
+    found = re.fullmatch(r"arn:[\w-]+:(?:iam|sts)::(\d{12}):(.+)", arn)
+    if not found or found[1] != account:
+        raise AccessDeniedError(f"the proof of identity is not of the account {account}")
+    if user := re.fullmatch(r"user/(?:.+/)?([^/]+)", found[2]):
+        return Person((user[1], arn), is_proven=True, provider="aws")
+    if session := re.fullmatch(r"assumed-role/([^/]+)/([^/]+)", found[2]):
+        is_proven = session[1] in roles or _SSO_ROLE.fullmatch(session[1]) is not None
+        return Person((session[2], arn), is_proven, "aws")
+    return Person((arn,), provider="aws")
+
+
+def account_of(arn: str) -> str:
+    return arn.split(":")[4]
 
 
 @dataclass(frozen=True)
@@ -142,7 +164,9 @@ class Approval:
 
     @property
     def given(self) -> int:
-        return sum(decision.verdict == "approved" for decision in self.decisions)
+        """Approvals that count. One human may be two to Slack and AWS, so these are not added up."""
+        approved = [decision.person for decision in self.decisions if decision.verdict == "approved"]
+        return max(Counter(person.provider for person in approved).values(), default=0)
 
     @property
     def parameters_digest(self) -> str:
@@ -213,7 +237,7 @@ def shown(approval: Approval) -> dict[str, Any]:
     """What people see of it (`messages.approval_message`)."""
     who = approval.requester.shown
     if not approval.requester.is_proven:
-        who += " (not proven, so two people have to approve)"
+        who += " (not proven, so two people have to approve, both in Slack or both by command)"
     return {
         "id": approval.approval_id,
         "script": approval.ask.script,

@@ -16,6 +16,8 @@ from watchfloor.errors import AccessDeniedError, ConflictError, NotFoundError
 
 _KEEP_SECONDS = 30 * 86_400
 _DECIDE_ATTEMPTS = 4
+# More than the state machine tries to ask.
+_MAX_TOKENS = 10
 
 
 class ApprovalTable:
@@ -27,12 +29,18 @@ class ApprovalTable:
     def open(self, executions: Executions, approval: Approval, token: str) -> Approval:
         """Store the question and the token of the task that waits for its answer; what is known where it is not new.
 
-        A decision that an earlier try was given goes to the task that waits now.
+        A decision that an earlier try was given goes to the task that waits now. Tokens are added, so that nobody takes
+        the place of who waits already.
+
+        Raises
+        ------
+        ConflictError
+            It is another question than the one that has this id.
         """
         item = {
             **_item(approval),
             "version": 0,
-            "token": token,
+            "tokens": [token],
             "digest": approval.parameters_digest,
             "calls": json.dumps(approval.calls),
             "expires_at": approval.ends_at + _KEEP_SECONDS,
@@ -43,16 +51,31 @@ class ApprovalTable:
         except ClientError as error:
             if error_code(error) != "ConditionalCheckFailedException":
                 raise
+            self._add_token(item, token)
+        known = self.get(approval.approval_id)[0]
+        _tell(executions, known, [token])
+        return known
+
+    def _add_token(self, item: dict[str, Any], token: str) -> None:
+        same = ("script", "digest", "requester", "calls")
+        try:
             with passing_errors():
                 self._table.update_item(
-                    Key={"approval_id": approval.approval_id},
-                    UpdateExpression="SET #token = :token",
-                    ExpressionAttributeNames={"#token": "token"},
-                    ExpressionAttributeValues={":token": token},
+                    Key={"approval_id": item["approval_id"]},
+                    UpdateExpression="SET tokens = list_append(tokens, :tokens)",
+                    ConditionExpression=" AND ".join(f"#{name} = :{name}" for name in same)
+                    + " AND size(tokens) < :most",
+                    ExpressionAttributeNames={f"#{name}": name for name in same},
+                    ExpressionAttributeValues={
+                        **{f":{name}": item[name] for name in same},
+                        ":tokens": [token],
+                        ":most": _MAX_TOKENS,
+                    },
                 )
-        known = self.get(approval.approval_id)[0]
-        _tell(executions, known, token)
-        return known
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
+            raise ConflictError(f"the approval {item['approval_id']} was asked for already, or too often") from error
 
     def get(self, approval_id: str) -> tuple[Approval, dict[str, Any]]:
         """The approval and its row; NotFoundError where there is none."""
@@ -81,14 +104,16 @@ class ApprovalTable:
         else:
             raise ConflictError(f"others decide on {approval_id} at the same time; look at it again")
         # Who says it again may have been heard the first time.
-        if not _tell(executions, decided, item["token"]) and decided is not approval:
+        if not _tell(executions, decided, item["tokens"]) and decided is not approval:
+            # Nobody runs it now, so nobody else shall later.
+            self._write(replace(decided, status="expired"), int(item["version"]) + 1, 0)
             raise ConflictError(f"nobody waits for a decision on {decided.ask.script} any more; ask for it again")
         return decided
 
     def expire(self, approval_id: str) -> Approval:
-        """Nobody decided in time."""
+        """Nobody waits any more: what was not decided, or not used, is over."""
         approval, item = self.get(approval_id)
-        if approval.status != "pending":
+        if approval.status not in ("pending", "approved"):
             return approval
         expired = replace(approval, status="expired")
         return expired if self._write(expired, int(item["version"]), 0) else self.get(approval_id)[0]
@@ -178,11 +203,13 @@ class ApprovalTable:
         return json.loads(used["calls"])
 
 
-def _tell(executions: Executions, approval: Approval, token: str) -> bool:
+def _tell(executions: Executions, approval: Approval, tokens: list[str]) -> bool:
     """Answer the task that waits, where there is an answer; False where nobody waits."""
     if approval.status not in ("approved", "refused"):
         return True
-    return executions.succeed(token, {"verdict": approval.status, "by": approval.decided_by})
+    answer = {"verdict": approval.status, "by": approval.decided_by}
+    told = [executions.succeed(token, answer) for token in reversed(tokens)]
+    return any(told)
 
 
 def _item(approval: Approval) -> dict[str, Any]:

@@ -23,6 +23,12 @@ from watchfloor.errors import AccessDeniedError, TransientError
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
 _BOUND = "X-Watchfloor-Request"
 _HEADERS = ("Authorization", "Content-Type", "X-Amz-Date", "X-Amz-Security-Token", _BOUND)
+# One reading of it, and no other: what was signed is what is looked at.
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=\w+/\d{8}/[a-z0-9-]+/sts/aws4_request, SignedHeaders=([a-z0-9;-]+),"
+    r" Signature=[0-9a-f]{64}"
+)
+_VALUE = re.compile(r"[ -~]{1,16000}")
 _TIMEOUT_SECONDS, _MAX_ANSWER_BYTES = 10, 20_000
 
 
@@ -46,7 +52,17 @@ def prove(credentials: Any, endpoint_url: str, region: str, digest: str) -> dict
     return {name: str(request.headers[name]) for name in _HEADERS if request.headers.get(name)}
 
 
-def verified_arn(proof: Mapping[str, str], endpoint_url: str, digest: str) -> str:
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What STS says counts, not what somebody says whom it names."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_sts = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+
+
+def verified_arn(proof: Any, endpoint_url: str, digest: str) -> str:
     """The ARN of who signed.
 
     Raises
@@ -54,13 +70,15 @@ def verified_arn(proof: Mapping[str, str], endpoint_url: str, digest: str) -> st
     AccessDeniedError
         The proof is for something else, or AWS does not accept it.
     """
-    headers = {name: str(proof[name]) for name in _HEADERS if proof.get(name)}
-    signed = re.search(r"SignedHeaders=([\w;-]+)", headers.get("Authorization", ""))
-    if headers.get(_BOUND) != digest or not signed or _BOUND.lower() not in signed[1].split(";"):
+    given = proof if isinstance(proof, Mapping) else {}
+    headers = {name: given[name] for name in _HEADERS if given.get(name)}
+    are_plain = all(isinstance(value, str) and _VALUE.fullmatch(value) for value in headers.values())
+    signed = _AUTHORIZATION.fullmatch(headers.get("Authorization", "")) if are_plain else None
+    if not signed or headers.get(_BOUND) != digest or _BOUND.lower() not in signed[1].split(";"):
         raise AccessDeniedError("the proof of identity is not for this request")
     request = urllib.request.Request(_url(endpoint_url), data=_BODY, headers=headers, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
+        with _sts.open(request, timeout=_TIMEOUT_SECONDS) as answer:
             text = answer.read(_MAX_ANSWER_BYTES)
     except urllib.error.HTTPError as error:
         if error.code >= 500:
