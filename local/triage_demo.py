@@ -106,8 +106,10 @@ class Demo:
                 self._logs.create_log_group(logGroupName=group)
             except self._logs.exceptions.ResourceAlreadyExistsException:
                 pass
-            self.desk.log_groups.attach(group)
-            self._tell(f"watchfloor triage attach {group}")
+            # Traces of Go and Rust that come line by line are whole only where every line is taken.
+            pattern = "" if group == OTHERS else None
+            self.desk.log_groups.attach(group, pattern)
+            self._tell(f"watchfloor triage attach {group}" + ("" if pattern is None else " --pattern ''"))
         self._mailbox = self._subscribe()
         self._known = {one.fingerprint: one.generation for one in self.desk.incidents()}
 
