@@ -201,15 +201,19 @@ class Floor:
     def check_unattended(self) -> None:
         """Missing where a function that nobody waits for failed, or an event could not be delivered."""
         for function in UNATTENDED:
-            group = f"/aws/lambda/{self.functions[function]}"
-            with contextlib.suppress(self.logs.exceptions.ResourceNotFoundException):
-                for event in self.logs.filter_log_events(logGroupName=group, startTime=self._began_ms)["events"]:
-                    if event["message"].startswith("[ERROR]"):
-                        raise Missing(f"{function} failed: {_short(event['message'].removeprefix('[ERROR] '))}")
+            self.check_log(function)
         count = "ApproximateNumberOfMessages"
         attributes = self.sqs.get_queue_attributes(QueueUrl=self.dead_letters, AttributeNames=[count])["Attributes"]
         if int(attributes[count]):
             raise Missing("an event could not be delivered")
+
+    def check_log(self, function: str) -> None:
+        """Missing where the function failed."""
+        group = f"/aws/lambda/{self.functions[function]}"
+        with contextlib.suppress(self.logs.exceptions.ResourceNotFoundException):
+            for event in self.logs.filter_log_events(logGroupName=group, startTime=self._began_ms)["events"]:
+                if event["message"].startswith("[ERROR]"):
+                    raise Missing(f"{function} failed: {_short(event['message'].removeprefix('[ERROR] '))}")
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """Take all messages out of a queue."""

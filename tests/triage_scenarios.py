@@ -246,9 +246,12 @@ def _log(floor: Floor, message: str) -> None:
 
 def _incident(floor: Floor, name: str) -> Incident:
     desk = Desk(floor.deployment)
-    return _until(
-        lambda: next((one for one in desk.incidents() if name in one.title), None), "the error is not counted"
-    )
+
+    def counted_one() -> Incident | None:
+        floor.check_log("ReceiveLogs")
+        return next((one for one in desk.incidents() if name in one.title), None)
+
+    return _until(counted_one, "the error is not counted")
 
 
 def _ended(floor: Floor, incident: Incident, generation: int) -> dict[str, Any]:
