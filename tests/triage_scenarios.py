@@ -259,6 +259,8 @@ def _ended(floor: Floor, incident: Incident, generation: int) -> dict[str, Any]:
     arn = f"{machine.replace(':stateMachine:', ':execution:')}:{incident.fingerprint}-{generation}"
 
     def done() -> dict[str, Any] | None:
+        # The minute's schedule would make up for a start that failed.
+        floor.check_log("ReceiveLogs")
         with contextlib.suppress(floor.sfn.exceptions.ExecutionDoesNotExist):
             execution = floor.sfn.describe_execution(executionArn=arn)
             return execution if execution["status"] != "RUNNING" else None
