@@ -21,7 +21,7 @@ from watchfloor.clients.executions import Executions
 from watchfloor.clients.incident_table import IncidentTable
 from watchfloor.clients.lambda_functions import LambdaFunctions
 from watchfloor.clients.secrets import read_secret
-from watchfloor.clients.slack import MAX_ACTION_BYTES, Action, Slack, parse_action, verify_signature
+from watchfloor.clients.slack import MAX_ACTION_BYTES, Action, Slack, approvers, parse_action, verify_signature
 from watchfloor.errors import AccessDeniedError, ConflictError, InvalidInputError, NotFoundError
 from watchfloor.foreign_text import Mrkdwn
 from watchfloor.messages import (
@@ -117,8 +117,15 @@ def merge(action: Action) -> dict[str, Any] | None:
 
 def decide(action: Action, verdict: Verdict) -> None:
     """On a script that waits for an approval; the machine that waits brings the message up to date."""
-    person = Person((action.user_name, action.user_id), is_proven=True)
+    settings = read_secret(secret_arn, "SlackSecretArn")
+    slack = Slack(settings, timeout_seconds=2, patience_seconds=0)
+    chosen = approvers(settings)
     try:
+        user = slack.colleague(action.user_id)
+        if verdict == "approved" and chosen is not None and user.id not in chosen:
+            raise AccessDeniedError(f"{user.id} is not among the approvers that Slack's secret names")
+        names = (action.user_name, user.id, user.email)
+        person = Person(tuple(filter(None, names)), is_proven=True, provider="slack")
         approval = approvals.decide(executions, action.value, person, verdict)
     except (AccessDeniedError, ConflictError, NotFoundError) as error:
         told = str(error)
@@ -126,9 +133,7 @@ def decide(action: Action, verdict: Verdict) -> None:
         if approval.status != "pending":
             return
         told = f"Your approval counts; {approval.given} of {approval.needed} are given."
-    Slack(read_secret(secret_arn, "SlackSecretArn"), timeout_seconds=2).tell(
-        action.channel, action.user_id, Mrkdwn().line(told, 500)
-    )
+    slack.tell(action.channel, action.user_id, Mrkdwn().line(told, 500))
 
 
 def say(action: Action, edit: Callable[[change.Incident], change.Incident]) -> None:
@@ -142,7 +147,9 @@ def refresh(fingerprint: str) -> None:
 
 
 def open_view(action: Action, view: dict[str, Any]) -> None:
-    Slack(read_secret(secret_arn, "SlackSecretArn"), timeout_seconds=2).open_view(action.trigger_id, view)
+    # Slack gives us three seconds; there is none to be patient with.
+    slack = Slack(read_secret(secret_arn, "SlackSecretArn"), timeout_seconds=2, patience_seconds=0)
+    slack.open_view(action.trigger_id, view)
 
 
 ACTIONS: dict[str, Callable[[Action], dict[str, Any] | None]] = {

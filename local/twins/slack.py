@@ -33,6 +33,9 @@ SIGNING_SECRET = "twin-slack-signing-secret"
 TEAM, APP, BOT, HOOK, HOOK_TOKEN = "T0TWIN", "A0TWIN", "U0BOT", "B0TWIN", "twin-webhook-token"
 CHANNEL, FOREIGN_CHANNEL, PRIVATE_CHANNEL, ARCHIVED_CHANNEL = "C0WATCHFLOOR", "C0OTHER", "C0PRIVATE", "C0OLD"
 ANA, BEN = "U0ANA", "U0BEN"
+# A guest, one from another company in a shared channel, and one of another workspace of the same organization.
+GUEST, PARTNER, SISTER = "U0GUEST", "U0PARTNER", "U0SISTER"
+ENTERPRISE = "E0TWIN"
 SCOPES = frozenset({"chat:write", "channels:history", "groups:history", "users:read", "users:read.email"})
 TRIGGER_SECONDS = 3.0
 MAX_TEXT, MAX_ATTACHMENTS, MAX_METADATA = 40_000, 100, 8_000
@@ -85,6 +88,9 @@ class SlackTwin(Twin):
             "users": {
                 ANA: _user("ana", "Ana Duty"),
                 BEN: _user("ben", "Ben Backup"),
+                GUEST: _user("gus", "Gus Guest", is_restricted=True),
+                PARTNER: _user("pat", "Pat Partner", team_id="T0OTHER"),
+                SISTER: _user("sis", "Sis Sister", team_id="T0SISTER", enterprise_user={"enterprise_id": ENTERPRISE}),
                 "U0GONE": _user("gone", "Gone Away", deleted=True),
                 BOT: _user("watchfloor", "Watchfloor", is_bot=True),
             },
@@ -161,7 +167,8 @@ class SlackTwin(Twin):
         return {"ok": True, **function(given)}
 
     def _auth_test(self, given: Json) -> Json:
-        return {"url": f"{self.url}/", "team": "Twin", "team_id": TEAM, "user": "watchfloor", "user_id": BOT}
+        names = {"user": "watchfloor", "user_id": BOT, "enterprise_id": ENTERPRISE}
+        return {"url": f"{self.url}/", "team": "Twin", "team_id": TEAM, **names}
 
     def _post_message(self, given: Json) -> Json:
         channel_id, channel = self._channel_to_write(given)
@@ -569,9 +576,9 @@ def _channel(name: str, members: list[str], is_private: bool = False, is_archive
     return {"name": name, "members": members, "is_private": is_private, "is_archived": is_archived, "messages": []}
 
 
-def _user(name: str, real_name: str, is_bot: bool = False, deleted: bool = False) -> Json:
+def _user(name: str, real_name: str, is_bot: bool = False, deleted: bool = False, **more: Any) -> Json:
     profile = {"real_name": real_name, "display_name": real_name.split()[0], "email": f"{name}@example.com"}
-    return {"name": name, "real_name": real_name, "profile": profile, "is_bot": is_bot, "deleted": deleted}
+    return {"name": name, "real_name": real_name, "profile": profile, "is_bot": is_bot, "deleted": deleted, **more}
 
 
 def _no(error: str, **more: Any) -> Refusal:

@@ -15,7 +15,7 @@ from slack_sdk.errors import SlackApiError
 from local.twins import SlackTwin, slack
 from tests.slack_app import SlackApp
 from watchfloor.block_kit import context, header, section
-from watchfloor.clients.slack import Posted, Slack, SlackUser, UnknownOutcomeError, verify_signature
+from watchfloor.clients.slack import Posted, Slack, SlackUser, UnknownOutcomeError, approvers, verify_signature
 from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
 from watchfloor.messages import approval_message, incident_message, merge_view, resolve_view
 
@@ -135,13 +135,40 @@ def test_whisper_is_seen_by_one_person(twin, bot):
 
 
 def test_user(twin, bot):
-    assert bot.user(slack.ANA) == SlackUser(slack.ANA, "Ana", "ana@example.com", is_person=True)
+    assert bot.user(slack.ANA) == SlackUser(slack.ANA, "Ana", "ana@example.com", is_person=True, team=slack.TEAM)
     assert not bot.user(slack.BOT).is_person
     assert not bot.user("U0GONE").is_person
     with pytest.raises(InvalidInputError, match="user_not_found"):
         bot.user("U0NOBODY")
     twin.scopes.discard("users:read.email")
     assert bot.user(slack.ANA).email == ""
+
+
+@pytest.mark.parametrize("user_id", [slack.ANA, slack.SISTER])
+def test_colleague(bot, user_id):
+    assert bot.colleague(user_id).id == user_id
+
+
+@pytest.mark.parametrize("user_id", [slack.BOT, "U0GONE", slack.GUEST, slack.PARTNER])
+def test_who_only_sees_the_channel_is_no_colleague(bot, user_id):
+    with pytest.raises(AccessDeniedError, match="no full member"):
+        bot.colleague(user_id)
+
+
+@pytest.mark.parametrize("kind", ["is_restricted", "is_ultra_restricted", "is_stranger"])
+def test_guest_of_any_kind_is_no_colleague(twin, bot, kind):
+    twin.state["users"][slack.ANA][kind] = True
+    with pytest.raises(AccessDeniedError, match="no full member"):
+        bot.colleague(slack.ANA)
+
+
+def test_approvers_are_all_or_those_that_are_named():
+    assert approvers({}) is None
+    assert approvers({"approvers": ["U0ANA"]}) == ["U0ANA"]
+    assert approvers({"approvers": []}) == []
+    for wrong in ("U0ANA", ["ana"], [5]):
+        with pytest.raises(InvalidInputError, match="list of user ids"):
+            approvers({"approvers": wrong})
 
 
 # --- once

@@ -11,13 +11,19 @@ from typing import Any
 import pytest
 from slack_sdk.signature import SignatureVerifier
 
-from local.twins.slack import SIGNING_SECRET, SlackTwin
+from local.twins.slack import ANA, BEN, CHANNEL, GUEST, PARTNER, SIGNING_SECRET, SlackTwin
 from tests.machines.harness import Fault, sample_event
 from tests.machines.triage import TRACE, TriageCloud, subscription
+from watchfloor.approvals import Approval, Ask, Person, shown
 from watchfloor.clients import slack as slack_client
+from watchfloor.clients.approval_table import ApprovalTable
+from watchfloor.clients.executions import Executions
+from watchfloor.clients.slack import Slack
 from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
+from watchfloor.messages import approval_message
 
 DAY = 86_400
+APPROVAL = "0f3a5c7e9b1d2f46"
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +309,38 @@ def test_without_slack_mail_tells() -> None:
         assert len(cloud.mails("TriageTopic")) == 1
 
 
+def test_without_slack_and_without_readers_of_the_mail_nobody_is_told() -> None:
+    with TriageCloud(AlarmEmail="") as cloud:
+        (name,) = cloud.send(TRACE)["started"]
+        end = cloud.wait_for(name)
+        assert (end["status"], end["error"]) == ("FAILED", "NobodyTold")
+        assert cloud.mails("TriageTopic") == []
+        assert cloud.report(name)["title"] == "KeyError: 'customer_id'"
+
+
+def test_slack_whose_answer_is_lost_twice_is_asked_before_it_is_told_again(
+    cloud: TriageCloud, slack: SlackTwin
+) -> None:
+    slack.fail("commit-then-drop", path="chat.postMessage")
+    # It cannot be looked either whether the message is there.
+    slack.fail("500", path="conversations.history")
+    cloud.triage()
+    assert len(slack.messages()) == 1
+    posts = [row for row in slack.log if "chat.postMessage" in row["path"]]
+    searches = [row for row in slack.log if "conversations.history" in row["path"]]
+    assert (len(posts), len(searches)) == (1, 2)
+
+
+def test_title_with_colours_and_controls_is_told_to_those_who_get_alarms(cloud: TriageCloud) -> None:
+    for function in ("SendSlack", "SendMail"):
+        cloud.faults[function] = Fault(AccessDeniedError("no"))
+    (name,) = cloud.send("ERROR \x1b[31mdoor\x1b[0m is\x07 open")["started"]
+    cloud.wait_for(name)
+    ((subject, text),) = cloud.mails()
+    assert subject == "Watchfloor: not explained (failed): door is open"
+    assert not any(ord(character) < 32 for character in text.replace("\n", ""))
+
+
 # --- what changes with time
 
 
@@ -316,6 +354,39 @@ def test_count_of_the_message_is_live(cloud: TriageCloud, slack: SlackTwin) -> N
     # Nothing new, nothing to do.
     assert cloud.refresh()["refreshed"] == 0
     assert [row for row in slack.log if "chat.update" in row["path"]] == updates
+
+
+def test_message_that_slack_refuses_keeps_no_other_waiting(cloud: TriageCloud, slack: SlackTwin) -> None:
+    names = cloud.send("ERROR door is open", "ERROR wheel is flat")["started"]
+    for name in names:
+        cloud.wait_for(name)
+    cloud.refresh()
+    cloud.send("ERROR door is open")
+    slack.fail("channel_not_found", path="chat.update")
+    cloud.refresh()
+    door = next(name for name in names if cloud.incident(name)["total"] == 2)
+    assert "to_do" not in cloud.incident(door)
+    # What changes it again has it tried again.
+    cloud.send("ERROR door is open")
+    assert cloud.refresh()["refreshed"] == 1
+    assert "3 times" in json.dumps([message["blocks"] for message in slack.messages()])
+
+
+def test_message_that_slack_does_not_take_now_comes_after_the_others(
+    cloud: TriageCloud, slack: SlackTwin, monkeypatch: Any
+) -> None:
+    name = cloud.send(TRACE)["started"][0]
+    cloud.wait_for(name)
+    cloud.refresh()
+    cloud.send(TRACE)
+    slack.fail("500", path="chat.update")
+    assert cloud.refresh()["refreshed"] == 0
+    assert float(cloud.incident(name)["due_at"]) > time.time() + 200
+    assert cloud.refresh()["refreshed"] == 0
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 400)
+    assert cloud.refresh()["refreshed"] == 1
+    assert "2 times" in json.dumps(slack.messages()[0]["blocks"])
 
 
 def test_error_that_is_back_is_told_in_its_thread(cloud: TriageCloud, slack: SlackTwin) -> None:
@@ -532,6 +603,58 @@ def test_merged_incident_is_offered_no_more(cloud: TriageCloud, slack: SlackTwin
     assert submit(cloud, slack, into=second.partition("-")[0])["body"] == ""
     press(cloud, slack, "incident_merge", message=1 - merged)
     assert "There is no other incident" in json.dumps(slack.state["views"])
+
+
+# --- who may approve
+
+
+def ask_to_approve(cloud: TriageCloud, slack: SlackTwin, requester: Person) -> ApprovalTable:
+    """A script that waits for approval, and its message with the buttons; two people are needed."""
+    approvals = ApprovalTable(cloud.tables["ApprovalTable"])
+    ask = Ask("oncall-rollback-lambda", {"function_name": "checkout"}, requester.shown)
+    approval = Approval(APPROVAL, ask, requester, [], ends_at=int(time.time()) + 600)
+    approvals.open(Executions(cloud.sfn), approval, "token")
+    Slack(slack.secret).post(approval_message(shown(approval)), "approval")
+    return approvals
+
+
+def approve(cloud: TriageCloud, slack: SlackTwin, user: str) -> str:
+    """What who pressed is told."""
+    before = len(slack.state["ephemeral"])
+    slack.press("approval_approve", user=user, url=cloud.action_url)
+    return " ".join(message["text"] for message in slack.state["ephemeral"][before:])
+
+
+def test_colleague_approves(cloud: TriageCloud, slack: SlackTwin) -> None:
+    approvals = ask_to_approve(cloud, slack, Person(("mallory",)))
+    assert "1 of 2 are given" in approve(cloud, slack, BEN)
+    (decision,) = approvals.get(APPROVAL)[0].decisions
+    assert decision.person == Person(("ben", BEN, "ben@example.com"), is_proven=True, provider="slack")
+
+
+@pytest.mark.parametrize("user", [GUEST, PARTNER])
+def test_who_only_sees_the_channel_does_not_approve(cloud: TriageCloud, slack: SlackTwin, user: str) -> None:
+    approvals = ask_to_approve(cloud, slack, Person(("mallory",)))
+    slack.state["channels"][CHANNEL]["members"].append(user)
+    assert "no full member" in approve(cloud, slack, user)
+    assert approvals.get(APPROVAL)[0].decisions == ()
+
+
+def test_who_asks_is_known_in_slack_by_mail_address(cloud: TriageCloud, slack: SlackTwin) -> None:
+    """The name in Slack is one's own to change."""
+    approvals = ask_to_approve(cloud, slack, Person(("benedict",)))
+    slack.state["users"][BEN]["profile"]["email"] = "Benedict@example.com"
+    assert "somebody else has to approve" in approve(cloud, slack, BEN)
+    assert approvals.get(APPROVAL)[0].decisions == ()
+
+
+def test_approvers_may_be_named(slack: SlackTwin) -> None:
+    with TriageCloud({"SlackSecretArn": {**slack.secret, "approvers": [ANA]}}) as cloud:
+        approvals = ask_to_approve(cloud, slack, Person(("mallory",)))
+        assert "not among the approvers" in approve(cloud, slack, BEN)
+        assert "1 of 2 are given" in approve(cloud, slack, ANA)
+        slack.press("approval_refuse", user=BEN, url=cloud.action_url)
+        assert approvals.get(APPROVAL)[0].status == "refused"
 
 
 def action_on(name: str) -> dict[str, Any]:

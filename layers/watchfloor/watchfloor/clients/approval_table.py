@@ -106,7 +106,8 @@ class ApprovalTable:
         # Who says it again may have been heard the first time.
         if not _tell(executions, decided, item["tokens"]) and decided is not approval:
             # Nobody runs it now, so nobody else shall later.
-            self._write(replace(decided, status="expired"), int(item["version"]) + 1, 0)
+            if decided.status == "approved":
+                self._write(replace(decided, status="expired"), int(item["version"]) + 1, 0)
             raise ConflictError(f"nobody waits for a decision on {decided.ask.script} any more; ask for it again")
         return decided
 

@@ -105,12 +105,19 @@ class SlackUser:
         What tells who it is; empty without the scope users:read.email.
     is_person
         Neither a bot nor somebody who left.
+    is_guest
+        Invited to some channels only, or a stranger from another workspace.
+    team, enterprise
+        Ids of the workspace, and of the organization that it may belong to.
     """
 
     id: str
     name: str
     email: str
     is_person: bool
+    is_guest: bool = False
+    team: str = ""
+    enterprise: str = ""
 
 
 class Slack:
@@ -269,7 +276,32 @@ class Slack:
             profile = user.get("profile") or {}
             name = profile.get("display_name") or profile.get("real_name") or user.get("name") or user["id"]
             is_person = not (user.get("is_bot") or user.get("deleted") or user["id"] == "USLACKBOT")
-            return SlackUser(user["id"], str(name), str(profile.get("email") or ""), is_person)
+            return SlackUser(
+                user["id"],
+                str(name),
+                str(profile.get("email") or ""),
+                is_person,
+                is_guest=any(user.get(kind) for kind in ("is_restricted", "is_ultra_restricted", "is_stranger")),
+                team=str(user.get("team_id") or ""),
+                enterprise=str((user.get("enterprise_user") or {}).get("enterprise_id") or ""),
+            )
+
+    def colleague(self, user_id: str) -> SlackUser:
+        """Who pressed a button, if they are a full member of the app's own workspace or organization.
+
+        Anybody in a channel can press its buttons, and channels can be shared with guests and other companies.
+
+        Raises
+        ------
+        AccessDeniedError
+            They are not.
+        """
+        user, app = self.user(user_id), self._call("auth.test", {})
+        is_here = bool(user.team) and user.team == app.get("team_id")
+        is_here = is_here or (bool(user.enterprise) and user.enterprise == app.get("enterprise_id"))
+        if not user.is_person or user.is_guest or not is_here:
+            raise AccessDeniedError(f"{user.id} is no full member of the app's own workspace")
+        return user
 
     # --- Web API
 
@@ -373,6 +405,16 @@ class Slack:
             yield
         except (KeyError, TypeError, AttributeError) as error:
             raise TransientError(f"Slack's answer to {doing} cannot be read") from error
+
+
+def approvers(settings: Mapping[str, Any], secret_name: str = "the Slack secret") -> list[str] | None:
+    """Who alone may approve, by their Slack ids; None where every colleague may."""
+    listed = settings.get("approvers")
+    if listed is None:
+        return None
+    if not isinstance(listed, list) or not all(isinstance(each, str) and _USER.fullmatch(each) for each in listed):
+        raise InvalidInputError(f'{secret_name}: approvers must be a list of user ids, such as ["U0123456789"]')
+    return listed
 
 
 def _checked_channel(settings: Mapping[str, str], secret_name: str) -> str:
