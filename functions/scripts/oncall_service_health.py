@@ -43,6 +43,9 @@ _NOT_FOUND = {
     "TargetGroupNotFound",
     "TargetGroupNotFoundException",
 }
+_DENIED = {"AccessDenied", "AccessDeniedException"}
+# Kind and name of each part that the script's role may not look at, and AWS's answer.
+Denied = dict[tuple[str, str], ClientError]
 
 
 class ServiceHealth(Parameters):
@@ -53,14 +56,17 @@ class ServiceHealth(Parameters):
 
 
 def service_health(parameters: ServiceHealth, run: ScriptRun) -> dict[str, Any]:
-    found = tagged(parameters, run)
+    found, denied = tagged(parameters, run), Denied()
     parts = [
-        *ecs_services(parameters, run, found["ecs"]),
-        *functions(parameters, run, found["lambda"]),
+        *ecs_services(parameters, run, found["ecs"], denied),
+        *functions(parameters, run, found["lambda"], denied),
         *target_groups(parameters, run, found["elasticloadbalancing"]),
-        *databases(parameters, run, found["rds"]),
+        *databases(parameters, run, found["rds"], denied),
         *alarms(parameters, run, found["cloudwatch"]),
     ]
+    if denied and not parts:
+        raise next(iter(denied.values()))
+    hidden = [health.hidden(kind, name, told(error)) for (kind, name), error in denied.items()]
     if not parts:
         raise NotFoundError(
             f"nothing is tagged {parameters.tag_key}={parameters.service_name}, and nothing is called so"
@@ -68,10 +74,10 @@ def service_health(parameters: ServiceHealth, run: ScriptRun) -> dict[str, Any]:
     verdict = health.overall(parts)
     return {
         "verdict": verdict,
-        "reasons": health.reasons(parts, verdict),
+        "reasons": [*health.reasons(parts, verdict), *health.reasons(hidden, "unknown")],
         "service_name": parameters.service_name,
-        "parts": [part.to_dict() for part in parts[:MAX_PARTS]],
-        "part_count": len(parts),
+        "parts": [part.to_dict() for part in [*parts, *hidden][:MAX_PARTS]],
+        "part_count": len(parts) + len(hidden),
     }
 
 
@@ -92,23 +98,33 @@ def tagged(parameters: ServiceHealth, run: ScriptRun) -> dict[str, list[str]]:
     return found
 
 
-def ecs_services(parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str]) -> Iterable[health.Part]:
+def ecs_services(
+    parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str], denied: Denied
+) -> Iterable[health.Part]:
     ecs = run.read("ecs")
     # arn:...:service/<cluster>/<name>; those made long ago have no cluster in it, and are asked for by name only.
     places = {tuple(arn.split("/")[1:]) for arn in arns if arn.count("/") == 2}
     for cluster, name in sorted(places | {(parameters.cluster, parameters.service_name)}):
-        answer = found_or_none(lambda c=cluster, n=name: ecs.describe_services(cluster=c, services=[n]))  # type: ignore[misc]
+        answer = asked(
+            lambda c=cluster, n=name: ecs.describe_services(cluster=c, services=[n]),  # type: ignore[misc]
+            denied,
+            ("ECS service", name),
+        )
         for service in (answer or {}).get("services", []):
             if service["status"] != "INACTIVE":
                 yield health.ecs_service(service)
 
 
-def functions(parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str]) -> Iterable[health.Part]:
+def functions(parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str], denied: Denied) -> Iterable[health.Part]:
     client = run.read("lambda")
     names = {arn.split(":")[6] for arn in arns} | called_so(parameters, r"[A-Za-z0-9_-]{1,64}")
     configurations = {}
     for name in sorted(names):
-        answer = found_or_none(lambda n=name: client.get_function_configuration(FunctionName=n))  # type: ignore[misc]
+        answer = asked(
+            lambda n=name: client.get_function_configuration(FunctionName=n),  # type: ignore[misc]
+            denied,
+            ("Lambda function", name),
+        )
         if answer:
             configurations[name] = answer
     counts = calls(parameters, run, list(configurations))
@@ -160,18 +176,22 @@ def target_groups(parameters: ServiceHealth, run: ScriptRun, arns: list[str]) ->
     requests: list[dict[str, Any]] = [{"LoadBalancerArn": arn} for arn in arns if ":loadbalancer/" in arn]
     requests += [{"Names": [name]} for name in called_so(parameters, r"[A-Za-z0-9-]{1,32}")]
     for request in requests:
-        answer = found_or_none(lambda r=request: elb.describe_target_groups(**r))  # type: ignore[misc]
+        answer = asked(lambda r=request: elb.describe_target_groups(**r))  # type: ignore[misc]
         for row in (answer or {}).get("TargetGroups", []):
             groups[row["TargetGroupArn"]] = row["TargetGroupName"]
     for arn, name in sorted(groups.items(), key=lambda item: item[1]):
         yield health.target_group(name, elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"])
 
 
-def databases(parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str]) -> Iterable[health.Part]:
+def databases(parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str], denied: Denied) -> Iterable[health.Part]:
     rds = run.read("rds")
     names = {arn.split(":")[6] for arn in arns} | called_so(parameters, r"[A-Za-z][A-Za-z0-9-]{0,62}")
     for name in sorted(names):
-        answer = found_or_none(lambda n=name: rds.describe_db_instances(DBInstanceIdentifier=n))  # type: ignore[misc]
+        answer = asked(
+            lambda n=name: rds.describe_db_instances(DBInstanceIdentifier=n),  # type: ignore[misc]
+            denied,
+            ("RDS instance", name),
+        )
         for instance in (answer or {}).get("DBInstances", []):
             yield health.database(instance)
 
@@ -197,13 +217,21 @@ def called_so(parameters: ServiceHealth, pattern: str) -> set[str]:
     return {parameters.service_name} if re.fullmatch(pattern, parameters.service_name) else set()
 
 
-def found_or_none(call: Any) -> Any:
+def asked(call: Any, denied: Denied | None = None, part: tuple[str, str] = ("", "")) -> Any:
+    """The answer; None where there is nothing, or the part may not be looked at, which is noted."""
     try:
         return call()
     except ClientError as error:
         if error_code(error) in _NOT_FOUND:
             return None
+        if denied is not None and error_code(error) in _DENIED:
+            denied[part] = error
+            return None
         raise
+
+
+def told(error: ClientError) -> str:
+    return str(error.response["Error"].get("Message") or error_code(error))
 
 
 script = Script("oncall-service-health", ServiceHealth, service_health, risk="low", environment=os.environ)

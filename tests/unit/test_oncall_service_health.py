@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 from tests.unit.scripts import World, scripts
 
@@ -112,6 +114,37 @@ def test_alarm_without_data_alone_says_nothing_either_way(world):
     make_alarm(world, "checkout-errors", "INSUFFICIENT_DATA")
     answer = world.call(NAME, CHECKOUT)
     assert (answer.result["verdict"], answer.result["reasons"]) == ("unknown", ["alarm checkout-errors: has no data"])
+
+
+@pytest.fixture
+def only_alarms(monkeypatch):
+    """The script's role may look at nothing else."""
+    make_api_call = BaseClient._make_api_call
+
+    def asked(client, operation, parameters):
+        if operation in ("DescribeServices", "GetFunctionConfiguration", "DescribeDBInstances"):
+            error = {"Error": {"Code": "AccessDeniedException", "Message": f"may not {operation}"}}
+            raise ClientError(error, operation)
+        return make_api_call(client, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", asked)
+
+
+def test_part_that_may_not_be_looked_at_is_unknown_and_named(world, only_alarms):
+    make_alarm(world, "checkout-errors", "OK")
+    answer = world.call(NAME, CHECKOUT)
+    assert (answer.status_code, answer.result["verdict"]) == (200, "healthy")
+    assert verdicts(answer) == {
+        ("alarm", "checkout-errors"): "healthy",
+        ("ECS service", "checkout"): "unknown",
+        ("Lambda function", "checkout"): "unknown",
+        ("RDS instance", "checkout"): "unknown",
+    }
+    assert "RDS instance checkout: may not be looked at: may not DescribeDBInstances" in answer.result["reasons"]
+
+
+def test_service_of_which_nothing_may_be_looked_at_is_denied(world, only_alarms):
+    assert world.call(NAME, CHECKOUT).status_code == 403
 
 
 def test_nothing_found_is_said_so(world):

@@ -80,6 +80,11 @@ def reasons(parts: Sequence[Part], verdict: Verdict) -> list[str]:
     return [f"{part.kind} {part.name}: {reason}" for part in bad for reason in part.reasons]
 
 
+def hidden(kind: str, name: str, why: str) -> Part:
+    """A part that may be there, and may not be looked at."""
+    return Part(kind, name, "unknown", (f"may not be looked at: {why}",), {"is_hidden": True})
+
+
 def ecs_service(service: Mapping[str, Any]) -> Part:
     """Of DescribeServices."""
     desired, running = service["desiredCount"], service["runningCount"]
