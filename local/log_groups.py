@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from local.pipeline import UserError
 from local.sandbox import Deployment
+from watchfloor.incidents import is_own
 
 # CloudWatch Logs takes two subscription filters a log group.
 FILTERS_A_GROUP = 2
@@ -107,7 +108,7 @@ class LogGroups:
         return [prefix for prefix in variables["OWN_LOG_GROUPS"].split(",") if prefix]
 
     def _refuse_own(self, name: str) -> None:
-        if any(name.startswith(prefix) for prefix in self.own_prefixes()):
+        if is_own(name, self.own_prefixes()):
             raise UserError(
                 f"{name} is one of Watchfloor's own log groups: what it writes of an error would be an error to explain",
                 "Attach the log groups of your applications. Watchfloor's own failures come as alarms.",

@@ -31,6 +31,7 @@ incidents = IncidentTable(table(os.environ["INCIDENT_TABLE"]))
 # The name of the environment variable is the users' own; its value is a secret's ARN, never a key.
 secret_arn = os.environ["OPENAI_API_KEY"]
 max_output_tokens, daily_tokens = int(os.environ["MAX_OUTPUT_TOKENS"]), int(os.environ["DAILY_TOKENS"])
+max_prompt_tokens = int(os.environ["MAX_PROMPT_TOKENS"])
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -45,7 +46,10 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         return no_answer(layout, "no model is set up (parameter OpenAiSecretArn)")
     lines = evidence_lines(citable(found.case(), found.context(), found.evidence()))
     messages = prompt_messages(
-        lines, instructions=os.environ["INSTRUCTIONS"], application_type=os.environ["APPLICATION_TYPE"]
+        lines,
+        instructions=os.environ["INSTRUCTIONS"],
+        application_type=os.environ["APPLICATION_TYPE"],
+        max_tokens=max_prompt_tokens,
     )
     reply = within_budget(messages)
     if reply is None:

@@ -18,6 +18,7 @@ from watchfloor.reports import earlier_evidence
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 documents = Documents(client("s3"), os.environ["DATA_BUCKET"])
 incidents = IncidentTable(table(os.environ["INCIDENT_TABLE"]))
+with_ips = os.environ["REDACT_IP_ADDRESSES"] == "true"
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -30,5 +31,5 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     incident = incidents.get(layout.fingerprint)
     rows = earlier_evidence(incidents.ended(layout.fingerprint), incidents.same_kind(incident.kind), layout.fingerprint)
     # People's notes may hold what must not leave the account.
-    documents.write_json(layout.evidence_earlier_incidents, Redactor().value(rows))
+    documents.write_json(layout.evidence_earlier_incidents, Redactor(ips=with_ips).value(rows))
     return {"earlier": len(rows), "missing": []}

@@ -50,14 +50,14 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     logger.append_keys(fingerprint=layout.fingerprint, generation=layout.generation)
     raw = documents.read_json(layout.raw)
     error = ErrorEvent.from_dict(raw["error"])
-    missing: list[dict[str, str]] = []
+    failed: list[tuple[str, WatchfloorError]] = []
 
     def asked(what: str, ask: Callable[[], Any], otherwise: Any) -> Any:
         try:
             return ask()
         except WatchfloorError as problem:
             logger.warning("not there", extra={"what": what, "error": str(problem)})
-            missing.append(lacks(what, why_of(type(problem).__name__, str(problem))))
+            failed.append((what, problem))
             return otherwise
 
     lines, place = asked("the log around it", lambda: around(error, raw["first_message"]), ([], -1))
@@ -77,7 +77,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     documents.write_json(layout.context, {**told, "facts": redactor.value(facts)})
     documents.write_json(layout.redacted, redactor.mapping)
     metrics.add_metric("SecretsRedacted", MetricUnit.Count, len(redactor.mapping))
-    return {"lines": len(lines), "facts": len(facts), "missing": redactor.value(missing)}
+    missing = [lacks(what, why_of(type(problem).__name__, str(problem), redactor)) for what, problem in failed]
+    return {"lines": len(lines), "facts": len(facts), "missing": missing}
 
 
 def around(error: ErrorEvent, first_message: str) -> tuple[list[dict[str, Any]], int]:

@@ -19,10 +19,14 @@ from watchfloor.clients.notices import Notices
 from watchfloor.clients.secrets import read_secret
 from watchfloor.clients.slack import Slack
 from watchfloor.clients.triage_starts import TriageStarts
-from watchfloor.errors import WatchfloorError
-from watchfloor.incidents import AWAKE, REFRESH, START, awake, hour_of, next_hour
+from watchfloor.errors import InvalidInputError, NotFoundError, WatchfloorError
+from watchfloor.incidents import AWAKE, REFRESH, START, awake, hour_of, next_hour, postponed, refreshed
 from watchfloor.messages import held_back_message
 from watchfloor.reports import held_mail
+
+# Slack takes about fifty updates a minute; and the rest of the work needs some time.
+MOST_REFRESHED, RESERVED_MILLISECONDS = 40, 30_000
+POSTPONED_SECONDS = 300
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 documents = Documents(client("s3"), os.environ["DATA_BUCKET"])
@@ -53,19 +57,31 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     started = [incident.name for incident in waiting if incident.needs_start and starts.start(incident)]
     for fingerprint in incidents.due(AWAKE, now):
         incidents.change(fingerprint, lambda incident: awake(incident, now=now))
-    refreshed = 0
-    for fingerprint in incidents.due(REFRESH, now, limit=40):
-        try:
-            refreshed += messages.refresh(fingerprint)
-        except WatchfloorError as error:
-            # It stays to be done, and the next one may succeed.
-            logger.warning("not refreshed", extra={"fingerprint": fingerprint, "error": str(error)})
+    updated = 0
+    for fingerprint in incidents.due(REFRESH, now, limit=200):
+        if updated == MOST_REFRESHED or context.get_remaining_time_in_millis() < RESERVED_MILLISECONDS:
+            break
+        updated += refresh(messages, fingerprint, now)
     told = tell_held(slack, now)
-    if refreshed:
+    if updated:
         # A metric that is sent every minute costs as much as one that says something.
-        metrics.add_metric("MessagesRefreshed", MetricUnit.Count, refreshed)
-    logger.info("refreshed", extra={"started": started, "refreshed": refreshed, "held": told})
-    return {"started": started, "refreshed": refreshed, "held": told}
+        metrics.add_metric("MessagesRefreshed", MetricUnit.Count, updated)
+    logger.info("refreshed", extra={"started": started, "refreshed": updated, "held": told})
+    return {"started": started, "refreshed": updated, "held": told}
+
+
+def refresh(messages: IncidentMessages, fingerprint: str, now: float) -> bool:
+    """Bring one message up to date; what fails makes room for the others."""
+    try:
+        return messages.refresh(fingerprint)
+    except (InvalidInputError, NotFoundError) as error:
+        # It would fail for ever; the next error, or whoever changes the incident, has it tried again.
+        logger.warning("cannot be refreshed", extra={"fingerprint": fingerprint, "error": str(error)})
+        incidents.change(fingerprint, lambda incident: refreshed(incident, now=now))
+    except WatchfloorError as error:
+        logger.warning("not refreshed", extra={"fingerprint": fingerprint, "error": str(error)})
+        incidents.change(fingerprint, lambda incident: postponed(incident, until=now + POSTPONED_SECONDS))
+    return False
 
 
 def tell_held(slack: Slack | None, now: float) -> int:

@@ -19,6 +19,7 @@ from watchfloor.clients.aws import client, table
 from watchfloor.clients.executions import Executions
 from watchfloor.clients.incident_table import IncidentTable
 from watchfloor.clients.notices import Notices
+from watchfloor.redaction import Redactor
 from watchfloor.reports import failure_mail
 
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
@@ -53,5 +54,6 @@ def report(*, execution_arn: str, status: str) -> None:
         cause=execution.get("cause", ""),
         state=state,
         incident=incidents.get(fingerprint) if fingerprint else None,
+        redactor=Redactor(ips=os.environ["REDACT_IP_ADDRESSES"] == "true"),
     )
     notices.send(subject, text)

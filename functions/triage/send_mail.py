@@ -31,10 +31,13 @@ sent = DynamoDBPersistenceLayer(os.environ["IDEMPOTENCY_TABLE"], expiry_attr="ex
 @tracer.capture_lambda_handler(capture_response=False)
 @metrics.log_metrics(capture_cold_start_metric=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{fingerprint, generation}` -> `{status: sent}`."""
+    """`{fingerprint, generation}` -> `{status: sent | skipped}`; skipped where nobody reads the topic."""
     layout = IncidentLayout(event["fingerprint"], event["generation"])
     logger.append_keys(fingerprint=layout.fingerprint, generation=layout.generation)
     once.register_lambda_context(context)
+    if not notices.has_readers():
+        logger.warning("nobody has subscribed to the topic of explained errors")
+        return {"status": "skipped"}
     send(name=f"{layout.fingerprint}-{layout.generation}", report=documents.read_json(layout.report))
     return {"status": "sent"}
 

@@ -20,6 +20,7 @@ from watchfloor.reports import build, limits_reached, links_of, missing_parts
 logger, tracer, metrics = Logger(), Tracer(), Metrics()
 documents = Documents(client("s3"), os.environ["DATA_BUCKET"])
 incidents = IncidentTable(table(os.environ["INCIDENT_TABLE"]))
+with_ips = os.environ["REDACT_IP_ADDRESSES"] == "true"
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -38,7 +39,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         context=found.context(),
         evidence=found.evidence(),
         answer=found.answer(),
-        missing=Redactor().value(missing_parts(state)),
+        missing=missing_parts(state, Redactor(ips=with_ips)),
         limits=limits_reached(state, incidents.held_count(time.time())),
         links=links_of(
             region=os.environ["AWS_REGION"],

@@ -47,7 +47,7 @@ class TriageCloud(Cloud):
         self._secrets = secrets or {}
         # Secrets Manager adds six characters to a name; moto does so too, but the stack is resolved before.
         named = {name: f"sandbox/{name}" for name in self._secrets}
-        defaults = {"TriageContextWaitSeconds": "0", "StackExchangeUrl": ""}
+        defaults = {"TriageContextWaitSeconds": "0", "StackExchangeUrl": "", "AlarmEmail": "ops@example.com"}
         super().__init__(**{**defaults, **named, **parameters})
         self._number = 0
 
@@ -71,6 +71,9 @@ class TriageCloud(Cloud):
         for name, secret in self._secrets.items():
             manager.create_secret(Name=f"sandbox/{name}", SecretString=json.dumps(secret))
         self.logs = _client("logs")
+        for subscription in self._root.resources("AWS::SNS::Subscription").values():
+            if subscription["Endpoint"]:
+                _client("sns").subscribe(**subscription)
 
     # --- logs
 

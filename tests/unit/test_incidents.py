@@ -236,3 +236,9 @@ def test_delivery_has_the_same_name_every_time_and_another_one_has_another():
 def test_own_log_groups_are_known(log_group, own):
     prefixes = ["/aws/lambda/watchfloor-", "/aws/vendedlogs/states/watchfloor-", ""]
     assert incidents.is_own(log_group, prefixes) == own
+
+
+def test_own_log_groups_are_known_by_what_is_left_of_a_long_stack_name():
+    prefixes = ["/aws/lambda/watchfloor-of-the-payments-team-production-"]
+    assert incidents.is_own("/aws/lambda/watchfloor-of-the-paymen-FindEarlierIncidentsFun-1ABCDEF2GHIJ", prefixes)
+    assert not incidents.is_own("/aws/lambda/watchfloor-orders", prefixes)

@@ -168,7 +168,7 @@ def test_outcomes_say_what_is_missing():
             "earlier_incidents": {"outcome": {"missing": []}},
         },
     }
-    assert reports.missing_parts(state) == [
+    assert reports.missing_parts(state, Redactor()) == [
         {"what": "alarms", "why": "no"},
         {"what": "Stack Overflow", "why": "slow"},
     ]
@@ -197,7 +197,20 @@ def test_outcomes_say_what_is_missing():
     ],
 )
 def test_reasons_are_told_in_words_of_our_own(error_, cause, why):
-    assert reports.why_of(error_, cause) == why
+    assert reports.why_of(error_, cause, Redactor()) == why
+
+
+def test_reasons_are_cut_after_they_were_redacted():
+    cause = "x" * 285 + " AKIAIOSFODNN7EXAMPLE"
+    why = reports.why_of("InvalidInputError", cause, Redactor())
+    assert "AKIA" not in why and len(why) <= 300
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_reasons_follow_the_rule_for_ip_addresses(shown):
+    state = {"context": {"outcome": {"missing": [reports.lacks("alarms", "10.1.2.3 is away")]}}}
+    (row,) = reports.missing_parts(state, Redactor(ips=not shown))
+    assert ("10.1.2.3" in row["why"]) == shown
 
 
 def test_limits_that_were_reached_are_told():
@@ -254,6 +267,7 @@ def test_failure_mail_tells_what_is_known_and_nothing_foreign():
         cause="'password=x'",
         state="AskModel",
         incident=incident,
+        redactor=Redactor(),
     )
     assert len(subject) < 100 and subject.isascii() and "\n" not in subject
     assert "AskModel" in text and "2 times" in text and ARN in text
@@ -262,7 +276,7 @@ def test_failure_mail_tells_what_is_known_and_nothing_foreign():
 
 def test_failure_mail_of_an_execution_that_somebody_started_with_nonsense():
     subject, text = reports.failure_mail(
-        execution_arn=ARN, status="FAILED", error="", cause="", state=None, incident=None
+        execution_arn=ARN, status="FAILED", error="", cause="", state=None, incident=None, redactor=Redactor()
     )
     assert "an error" in subject and "not said" in text
 

@@ -29,6 +29,7 @@ OPEN, ACKNOWLEDGED, SILENCED, RESOLVED, MERGED, REOPENED = (
 # What an incident waits for: its execution, its message brought up to date, the end of its silence.
 START, REFRESH, AWAKE = "start", "refresh", "awake"
 MAX_LOG_GROUPS = 20
+_LAMBDA_LOGS = "/aws/lambda/"
 MAX_TITLE_CHARACTERS = 300
 MAX_NOTE_CHARACTERS = 1_000
 
@@ -177,7 +178,12 @@ def batch_digest(log_group: str, log_stream: str, event_ids: Iterable[str]) -> s
 
 def is_own(log_group: str, own_prefixes: Iterable[str]) -> bool:
     """Whether a log group is one of Watchfloor's; to explain its errors could make new ones for ever."""
-    return any(log_group.startswith(prefix) for prefix in own_prefixes if prefix)
+    return any(log_group.startswith(_kept(prefix)) for prefix in own_prefixes if prefix)
+
+
+def _kept(prefix: str) -> str:
+    """What is left of it in the names that CloudFormation makes: of a long stack name at least 24 characters."""
+    return prefix[: len(_LAMBDA_LOGS) + 24] if prefix.startswith(_LAMBDA_LOGS) else prefix
 
 
 # --- what errors change -------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ MAX_MAIL_BYTES = 200_000
 def incident_mail(report: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """Subject (ASCII, one line, at most 99 characters) and plain text of the mail about an incident."""
     incident = ReportView.of(report, state)
-    subject = _ascii(f"[{incident.verdict}] {incident.title}", MAX_SUBJECT_CHARACTERS)
+    subject = subject_line(f"[{incident.verdict}] {incident.title}")
     return subject, _bounded("\n".join(_mail_lines(incident)), incident.links.get("report", ""))
 
 
@@ -100,7 +100,8 @@ def _bounded(text: str, url: str) -> str:
     return data[: MAX_MAIL_BYTES - len(end.encode())].decode("utf-8", "ignore") + end
 
 
-def _ascii(text: str, limit: int) -> str:
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+def subject_line(text: str, limit: int = MAX_SUBJECT_CHARACTERS) -> str:
+    """The text as SNS takes it for a subject: ASCII, one line, nothing that hides in it."""
+    plain = unicodedata.normalize("NFKD", one_line(text)).encode("ascii", "ignore").decode()
     plain = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
     return plain if len(plain) <= limit else plain[: limit - 3].rstrip() + "..."

@@ -15,8 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from watchfloor.answers import NO_ANSWER
+from watchfloor.foreign_text import one_line
 from watchfloor.incidents import Incident
 from watchfloor.log_events import DATA, ErrorEvent, LogBatch, LogEvent, errors_in
+from watchfloor.mails import subject_line
 from watchfloor.redaction import PLACEHOLDER, Redactor
 from watchfloor.report_view import EARLIER, STACK_OVERFLOW
 from watchfloor.runs import console_link, root_failure
@@ -28,7 +30,6 @@ RECENT_SECONDS = 86_400
 _OURS = {"InvalidInputError", "TransientError", "UnknownOutcomeError", "NotFoundError", "ModelError", "ConflictError"}
 _WHY_CHARACTERS = 300
 _QUERY_CHARACTERS = 120
-_SUBJECT_CHARACTERS = 99
 
 Json = dict[str, Any]
 
@@ -190,7 +191,7 @@ def lacks(what: str, why: str) -> Json:
     return {"what": what, "why": why}
 
 
-def missing_parts(state: Mapping[str, Any]) -> list[Json]:
+def missing_parts(state: Mapping[str, Any], redactor: Redactor) -> list[Json]:
     """What could not be asked and why, by the outcomes that the execution carries."""
     evidence = state.get("evidence") or {}
     parts = (
@@ -204,13 +205,13 @@ def missing_parts(state: Mapping[str, Any]) -> list[Json]:
         if not part:
             continue
         if "Error" in part:
-            found.append(lacks(what, why_of(part["Error"], part.get("Cause", ""))))
+            found.append(lacks(what, why_of(part["Error"], part.get("Cause", ""), redactor)))
         else:
-            found += part.get("outcome", {}).get("missing", [])
+            found += redactor.value(part.get("outcome", {}).get("missing", []))
     return found
 
 
-def why_of(error: str, cause: str) -> str:
+def why_of(error: str, cause: str, redactor: Redactor) -> str:
     """Why something failed, in words that may be shown."""
     error, cause = root_failure(error, cause)
     name = error.rpartition(".")[2]
@@ -218,7 +219,7 @@ def why_of(error: str, cause: str) -> str:
         # AWS's own words name roles and accounts.
         return "a permission is missing; its log group says which"
     if name in _OURS:
-        return " ".join(cause.split())[:_WHY_CHARACTERS]
+        return redactor.start(" ".join(cause.split()), _WHY_CHARACTERS)
     if name in ("Timedout", "Timeout") or "Task timed out" in cause:
         return "it took too long"
     return f"it failed ({name[:80]}); its log group says why"
@@ -301,10 +302,17 @@ def links_of(*, region: str, bucket: str, key: str, error: Mapping[str, Any], ex
 
 
 def failure_mail(
-    *, execution_arn: str, status: str, error: str, cause: str, state: str | None, incident: Incident | None
+    *,
+    execution_arn: str,
+    status: str,
+    error: str,
+    cause: str,
+    state: str | None,
+    incident: Incident | None,
+    redactor: Redactor,
 ) -> tuple[str, str]:
     """Subject and text of the mail about an error that could not be told in the usual way."""
-    what = incident.title if incident and incident.generation else "an error"
+    what = one_line(incident.title) if incident and incident.generation else "an error"
     subject = f"Watchfloor: not explained ({status.lower().replace('_', ' ')}): {what}"
     lines = [
         f"Error triage {status.lower().replace('_', ' ')}; nobody may have been told of this error:",
@@ -314,12 +322,12 @@ def failure_mail(
         f"Seen:        {_times(incident.count)}, last {_time(incident.last_seen)}" if incident else "",
         f"Fingerprint: {incident.fingerprint}" if incident else "",
         f"State:       {state or 'unknown'}",
-        f"Why:         {why_of(error, cause) if error else 'not said'}",
+        f"Why:         {why_of(error, cause, redactor) if error else 'not said'}",
         "",
         f"Execution:   {console_link(execution_arn)}",
         "What is known of it lies in the data bucket below triage/; docs/operations.md says what to do.",
     ]
-    return " ".join(subject.split())[:_SUBJECT_CHARACTERS].encode("ascii", "replace").decode(), "\n".join(lines)
+    return subject_line(subject), "\n".join(lines)
 
 
 def held_mail(held: Mapping[str, Any]) -> tuple[str, str]:
@@ -330,7 +338,7 @@ def held_mail(held: Mapping[str, Any]) -> tuple[str, str]:
         f"The limit of {held['limit']} new incidents an hour (parameter TriageIncidentsPerHour) is reached.",
         f"Their errors are counted and kept; they are told from {_time(held['until'])} on:",
         "",
-        *(f"- {row['title']} ({row['log_group']}), seen {_times(row['count'])}" for row in rows),
+        *(f"- {one_line(row['title'])} ({row['log_group']}), seen {_times(row['count'])}" for row in rows),
     ]
     return subject, "\n".join(lines)
 

@@ -58,7 +58,9 @@ class IncidentMessages:
         except UnknownOutcomeError:
             raise
         except TransientError:
-            self._table.keep_message(fingerprint, attempted="")
+            # Whether an earlier try posted it is as open as before.
+            if not again:
+                self._table.keep_message(fingerprint, attempted="")
             raise
         place = {} if thread_ts else {"channel": posted.channel, "ts": posted.ts}
         self._table.keep_message(fingerprint, told=name, is_certain=posted.is_certain, shown=_digest(message), **place)
