@@ -24,7 +24,7 @@ from botocore.config import Config
 from local.sandbox import STACK, Deployment
 from local.scripts.calling import Stack
 from tests.scenarios import Missing
-from watchfloor.approvals import Ask, approval_id_of
+from watchfloor.approvals import Ask, Person, approval_id_of
 from watchfloor.scripts import digest
 
 Json = dict[str, Any]
@@ -544,7 +544,7 @@ def service_health(place: Shop) -> None:
     place.steady(), place.alarm(), place.targets(), place.database(), place.function()
     place.lambda_.invoke(FunctionName=SHOP, Payload=b"{}")
     result = place.call("oncall-service-health", place.service()).done()
-    kinds = {part["kind"] for part in result["parts"]}
+    kinds = {part["kind"] for part in result["parts"] if "is_hidden" not in part["facts"]}
     if kinds != {"ECS service", "Lambda function", "target group", "RDS instance", "alarm"}:
         raise Missing(f"only {', '.join(sorted(kinds))} found")
     if result["verdict"] != "healthy":
@@ -625,9 +625,18 @@ def asked_again_after_the_decision(place: Shop) -> None:
     last = place.last_execution(machine)
     answered = table.get_item(Key={"approval_id": approval_id_of(last)})["Item"]
     arn = f"{last.rpartition(':')[0]}:{place.name('again')}"
-    table.put_item(Item={**answered, "approval_id": approval_id_of(arn), "status": "refused"})
-    given = {"script": "oncall-rollback-lambda", "requested_by": "alice", "reason": "again"}
-    given["parameters"] = {"function_name": SHOP, "alias": "live", "version": "3"}
+    place.released("3")
+    parameters = {"function_name": SHOP, "alias": "live"}
+    planned = place.call("oncall-rollback-lambda", parameters, dry_run=True).planned_calls
+    question = {
+        "approval_id": approval_id_of(arn),
+        "digest": digest(parameters),
+        "requester": json.dumps(Person(("alice",)).to_dict()),
+        "calls": json.dumps(planned),
+        "status": "refused",
+    }
+    table.put_item(Item={**answered, **question})
+    given = {"script": "oncall-rollback-lambda", "requested_by": "alice", "reason": "again", "parameters": parameters}
     place.sfn.start_execution(stateMachineArn=machine, name=arn.rpartition(":")[2], input=json.dumps(given))
     outcome = json.loads(place.ended(arn).get("output") or "{}")
     if outcome.get("decision") != "refused":
@@ -773,8 +782,7 @@ def _roundtrip(place: Shop) -> Json:
 
 
 CHANGES = [
-    # Secrets Manager notes when a secret was read.
-    Change("test-integration", "suite", suite),
+    Change("test-integration", "suite", suite, leaves_traces=False),
     Change("test-lambda", "call", order, leaves_traces=False),
     Change("test-queue-roundtrip", "round trip", _roundtrip, leaves_traces=False),
     Change("oncall-restart-service", "restart", _restart),

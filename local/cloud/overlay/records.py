@@ -18,8 +18,9 @@ from ministack.core import iam_evaluator
 from local.cloud import anchors
 
 MAX_CALLS = 20_000
-# What changes by itself, or by being looked at.
+# What changes by itself, or by being looked at: services, and fields of a resource.
 _VOLATILE = ("cloudtrail", "sts")
+_VOLATILE_FIELDS = ("LastAccessedDate",)
 
 _calls: collections.deque[dict[str, Any]] = collections.deque(maxlen=MAX_CALLS)
 
@@ -54,9 +55,15 @@ def state() -> dict[str, str]:
         get_state = getattr(module, "get_state", None)
         for kind, held in (get_state() if get_state else {}).items():
             for key, value in _entries(held):
-                text = json.dumps(value, sort_keys=True, default=_plain)
+                text = json.dumps(_still(value), sort_keys=True, default=_plain)
                 found[f"{service}/{kind}/{key}"] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return found
+
+
+def _still(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if key not in _VOLATILE_FIELDS}
 
 
 def _entries(held: Any) -> Iterator[tuple[str, Any]]:
