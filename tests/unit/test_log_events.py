@@ -11,6 +11,7 @@ import pytest
 
 from watchfloor.errors import InvalidInputError
 from watchfloor.log_events import ErrorEvent, LogBatch, LogEvent, decode, encode, errors_in
+from watchfloor.redaction import Redactor
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "events/triage/errors"
@@ -139,6 +140,7 @@ def test_decode_bound_holds_for_all_members_of_a_gzip_file():
         f"REPORT RequestId: {REQUEST}\tDuration: 3.00 ms\tMemory Size: 128 MB\tMax Memory Used: 128 MB",
         '{"type":"platform.report","record":{"requestId":"x","status":"success"}}',
         "I1101 10:00:00.000000       1 controller.go:12] no errors found",
+        "table orders already exists, skipping",
         "",
         "   ",
     ],
@@ -438,6 +440,29 @@ def test_errors_in_a_megabyte_of_anything_takes_no_time(name):
     begun = time.perf_counter()
     found(HOSTILE[name])
     assert time.perf_counter() - begun < 2
+
+
+# --- what is cut ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", ["postgres://shop:Tr0ub4dor3xyz@db.example.com/orders", "4111 1111 1111 1111"])
+@pytest.mark.parametrize("limit", [4_000, 16_000])
+def test_what_is_cut_holds_no_half_secret(secret, limit):
+    """Who looks for secrets later sees all of one, or nothing."""
+    said = "cannot connect to "
+    for inside in range(0, len(secret) + 45, 3):
+        before = "word " * ((limit - 100 - inside) // 5)
+        pad = "." * (limit - len("ValueError: " + said + before) - inside - 8)
+        text = f"ValueError: {before}{said}{pad} {secret} " + "and so on " * 2_000
+        (error,) = errors_in(decode(encode(document(f"Traceback (most recent call last):\n{text}"))))
+        told = json.dumps(Redactor().value(error.to_dict()))
+        assert "Tr0ub4" not in told and "4111 1" not in told, inside
+        assert "and so on" in told or "[cut]" in told
+
+
+def test_word_that_is_longer_than_any_secret_is_cut_anywhere():
+    (error,) = errors_in(decode(encode(document("ERROR " + "a1b2" * 8_000))))
+    assert len(error.text) == 16_000 and error.text.endswith("[cut]")
 
 
 # --- samples --------------------------------------------------------------------------------------------------------

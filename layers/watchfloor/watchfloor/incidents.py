@@ -17,6 +17,7 @@ from typing import Any
 from watchfloor.errors import ConflictError, InvalidInputError
 from watchfloor.fingerprints import SPLITS, Fingerprint
 from watchfloor.log_events import ErrorEvent
+from watchfloor.stack_frames import cut
 
 OPEN, ACKNOWLEDGED, SILENCED, RESOLVED, MERGED, REOPENED = (
     "open",
@@ -264,7 +265,7 @@ def silence(incident: Incident, *, by: str, until: float, now: float) -> Inciden
 
 def resolve(incident: Incident, *, by: str, note: str, now: float) -> Incident:
     """`note` says what resolved it; it is shown when the error comes back."""
-    return _said(incident, RESOLVED, by=by, note=note[:MAX_NOTE_CHARACTERS], now=now)
+    return _said(incident, RESOLVED, by=by, note=cut(note, MAX_NOTE_CHARACTERS), now=now)
 
 
 def reopen(incident: Incident, *, by: str, now: float) -> Incident:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from posixpath import join, normpath
@@ -11,6 +12,9 @@ from typing import Any
 MAX_FRAMES, MAX_MESSAGE = 60, 4_000
 _OUTER_FRAMES = 10
 CUT = " … [cut]"
+# What a token, an address or a URL with a password may consist of; what is longer is no such thing.
+_INSIDE = string.ascii_letters + string.digits + "._-+/=~%@:!$&*"
+_LONGEST_WORD = 7_000
 
 PYTHON, JAVA, NODE, GO, DOTNET, RUBY, PHP, RUST, ELIXIR = (
     "python",
@@ -65,8 +69,18 @@ class Raised:
 
 
 def cut(text: str, limit: int) -> str:
-    """Text of at most `limit` characters, with a mark where something is missing."""
-    return text if len(text) <= limit else text[: limit - len(CUT)] + CUT
+    """Text of at most `limit` characters, with a mark where something is missing.
+
+    It ends between two words: half a secret would not be recognised as one by whoever takes secrets out later.
+    """
+    if len(text) <= limit:
+        return text
+    head = text[: limit - len(CUT)]
+    whole = head.rstrip(_INSIDE)
+    # A card's number stands in groups.
+    while whole[-2:-1].isdigit() and whole[-1] in " -":
+        whole = whole[:-1].rstrip(_INSIDE)
+    return (whole if len(head) - len(whole) < _LONGEST_WORD else head) + CUT
 
 
 def bounded(raised: Raised) -> Raised:

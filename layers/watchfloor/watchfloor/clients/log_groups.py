@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from watchfloor.clients.aws import error_code, passing_errors
 from watchfloor.errors import NotFoundError
+from watchfloor.stack_frames import cut
 
 # A page without lines does not mean that there are no more.
 _MAX_PAGES = 8
@@ -115,8 +116,12 @@ def _known_group(log_group: str) -> Iterator[None]:
 
 
 def _line(event: dict[str, Any]) -> Line:
-    return {"time": event["timestamp"] / 1_000, "text": event["message"].rstrip("\r\n")[:_MAX_LINE_CHARACTERS]}
+    return {"time": event["timestamp"] / 1_000, "text": _shown(event["message"])}
 
 
 def _is_same(row: Line, time: float, message: str) -> bool:
-    return abs(row["time"] - time) < 0.001 and row["text"] == message.rstrip("\r\n")[:_MAX_LINE_CHARACTERS]
+    return abs(row["time"] - time) < 0.001 and row["text"] == _shown(message)
+
+
+def _shown(message: str) -> str:
+    return cut(message.rstrip("\r\n"), _MAX_LINE_CHARACTERS)
