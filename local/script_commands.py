@@ -68,7 +68,7 @@ def add_to(commands: Any) -> None:
     run.set_defaults(command=_run, fail=run.error)
 
     for verb, verdict, about in (
-        ("approve", "approved", "let a script of high risk run; its plan is shown"),
+        ("approve", "approved", "let a script of high risk run; shows its plan, and in a terminal asks"),
         ("refuse", "refused", "do not let it run"),
     ):
         decide = kinds.add_parser(verb, help=about)
@@ -167,6 +167,8 @@ def _decide(args: argparse.Namespace) -> int:
         if not re.fullmatch(r"[0-9a-f]{16}", args.id):
             raise UserError(f"{args.id} is no approval's id", "watchfloor script run shows it while it waits.")
         _show_approval(console, stack.approvals().get(args.id)[0])
+        if args.verdict == "approved" and not _agreed(console, args):
+            return FAILURE
         answer = stack.decide(args.id, args.verdict, args.by or _myself(stack, args.stack))
     if args.json:
         _print_json(answer)
@@ -176,6 +178,13 @@ def _decide(args: argparse.Namespace) -> int:
         more = f": {answer['given']} of {answer['needed']} approvals" if answer["status"] == "pending" else ""
         results().print(say(f"{args.id} is {answer['status']}{more}"))
     return SUCCESS if answer["statusCode"] < 300 else FAILURE
+
+
+def _agreed(console: Console, args: argparse.Namespace) -> bool:
+    """Whoever sits there has seen the plan and says yes; where nobody does, the command itself says it."""
+    if args.json or not sys.stdin.isatty():
+        return True
+    return console.input("Let it run? [y/N] ", markup=False).strip().lower() in ("y", "yes")
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from watchfloor.approvals import outcome_of, shown
+from watchfloor.approvals import doubted, outcome_of, shown
 from watchfloor.clients.approval_table import ApprovalTable
 from watchfloor.clients.aws import table
 from watchfloor.clients.secrets import read_secret
@@ -29,6 +29,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     if "asked" not in event:
         return outcome
     approval = approvals.expire(outcome["approval_id"])
+    outcome = doubted(outcome, approval)
     message = approvals.message(approval.approval_id)
     if slack_secret and message:
         slack = Slack(read_secret(slack_secret, "SlackSecretArn"), "the secret of SlackSecretArn")
@@ -37,6 +38,6 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         if slack.can_thread:
             slack.update(channel, ts, decided_message(told))
         again = approvals.note_post(approval.approval_id, "end")
-        end = decided_message({**told, "result": outcome.get("answer") or outcome.get("error")})
+        end = decided_message({**told, "result": outcome.get("error") or outcome.get("answer")})
         slack.post(end, f"approval-{approval.approval_id}-end", ts or None, again=again)
     return outcome

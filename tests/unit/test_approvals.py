@@ -15,6 +15,7 @@ from watchfloor.approvals import (
     approval_id_of,
     checked_plan,
     decide,
+    doubted,
     outcome_of,
     parse_ask,
     parse_decision,
@@ -204,6 +205,27 @@ def test_outcome_says_how_it_ended(state, decision):
     assert (outcome["script"], outcome["decision"]) == ("oncall-x", decision)
     assert ("answer" in outcome) == (decision in ("approved", "not_planned"))
     assert outcome.get("status_code") == {"approved": 200, "not_planned": 404}.get(decision)
+
+
+ANSWER = {"decision": "approved", "status_code": 200, "answer": {"status": "ok"}}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "is_doubted"),
+    [
+        (ANSWER, "used", False),
+        ({**ANSWER, "status_code": 409}, "used", False),
+        # Somebody else used it up, or the answer of the call that did got lost.
+        ({**ANSWER, "status_code": 403}, "used", True),
+        ({"decision": "approved", "error": "States.Timeout: None"}, "used", True),
+        ({"decision": "approved", "error": "Lambda.Unknown: None"}, "expired", False),
+        ({"decision": "refused"}, "refused", False),
+    ],
+)
+def test_outcome_says_that_the_script_may_have_run(outcome, status, is_doubted):
+    told = doubted(outcome, asked(status=status))
+    assert ("may have run" in told.get("error", "")) == is_doubted
+    assert {**outcome, "error": None} == {**told, "error": None}
 
 
 def test_people_see_plan_parameters_reason_and_that_the_name_is_not_proven():

@@ -423,6 +423,7 @@ def test_whole_plan_is_shown_or_it_cannot_be_approved():
         message = approval_message({**APPROVAL, "plan": plan})
         assert action_ids(message) == ["approval_refuse"]
         assert "cannot be approved here" in whole(message)
+        assert "watchfloor script approve approval-1" in whole(message)
         assert problems_of_message(message["blocks"]) == []
         assert size_of(message["blocks"]) <= 13_000
 

@@ -1,6 +1,8 @@
 """What stands around the scripts: the catalogue, its check, its pages, new scripts."""
 
+import argparse
 import datetime as dt
+import io
 import shutil
 import subprocess
 import sys
@@ -8,7 +10,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
+from local import script_commands
 from local.scripts import pages, scaffold
 from local.scripts.calls import Use, calls_of
 from local.scripts.catalog import ROOT, Entry, entries
@@ -165,6 +169,17 @@ def test_check_finds_what_is_not_made_anew(project):
 def test_check_wants_the_event_to_be_valid(project):
     (project / f"events/scripts/{STEM}.json").write_text('{"target": "not valid!"}')
     assert any("sample event is not valid: target" in text for text in texts(project))
+
+
+@pytest.mark.parametrize(("said", "agrees"), [("y\n", True), ("Yes\n", True), ("\n", False), ("no\n", False)])
+def test_approval_by_command_is_asked_for_once_the_plan_is_shown(monkeypatch, said, agrees):
+    stdin = io.StringIO(said)
+    stdin.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", stdin)
+    console = Console(file=io.StringIO())
+    assert script_commands._agreed(console, argparse.Namespace(json=False)) == agrees
+    assert "Let it run? [y/N]" in console.file.getvalue()
+    assert script_commands._agreed(console, argparse.Namespace(json=True))
 
 
 CALL = ('run.read("sts").get_caller_identity()', 'run.read("sqs").get_queue_url(QueueName="x")')

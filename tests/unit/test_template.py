@@ -199,6 +199,10 @@ def test_task_is_bounded_and_retries_what_passes(name):
     retried = {error for retrier in task["Retry"] for error in retrier["ErrorEquals"]}
     if "StateMachineArn" in task["Parameters"]:
         return
+    if name == "RunScript":
+        # Of any other error nobody knows whether the script ran, and its approval is good for one run.
+        assert retried == {"Lambda.TooManyRequestsException"}
+        return
     assert {"TransientError", "Lambda.ServiceException", "Lambda.TooManyRequestsException"} <= retried
     assert not {"InvalidInputError", "ModelError", "ConflictError", "States.ALL", "States.TaskFailed"} & retried
     if "HeartbeatSecondsPath" in task:

@@ -250,6 +250,15 @@ def shown(approval: Approval) -> dict[str, Any]:
     }
 
 
+def doubted(outcome: Mapping[str, Any], approval: Approval) -> dict[str, Any]:
+    """The outcome, and where the script's own answer got lost, that it may have run all the same."""
+    is_told = "status_code" in outcome and outcome["status_code"] != 403
+    if approval.status != "used" or is_told:
+        return dict(outcome)
+    doubt = "the script ran or may have run, since its approval is used; its audit record says what was done"
+    return {**outcome, "error": f"{doubt} ({outcome['error']})" if outcome.get("error") else doubt}
+
+
 def outcome_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """How a request ended, by the state of the machine `script_approval`.
 

@@ -470,7 +470,8 @@ def approval_message(approval: Mapping[str, Any]) -> Json:
     approval
         `id`, `script`, `requested_by`, `reason`, `parameters` (secrets masked), `plan` (write calls, each text or
         {service, operation, parameters, resource}), `risk`, `expires_at` (epoch seconds), `links` {document}. What is
-        longer than about 9,000 characters can only be refused, since nobody would see what they approve.
+        longer than about 9,000 characters can only be refused there, since nobody would see what they approve; the
+        message names the command that shows all of it.
     """
     page = Mrkdwn()
     script, approval_id = one_line(approval.get("script"), 80), one_line(approval.get("id"), 200)
@@ -495,8 +496,12 @@ def approval_message(approval: Mapping[str, Any]) -> Json:
     refuse = button(REFUSE, "Refuse", approval_id, style="danger", confirm=refusal)
     # Who approves has to have seen all of it.
     if page.was_cut or size_of(blocks) > _MAX_APPROVAL_CHARACTERS:
+        command = Mrkdwn().code(f"watchfloor script approve {approval_id}")
         blocks[2:-1] = [
-            section("⚠️ *This is too much to be shown here, so it cannot be approved here.* Ask for less at once.")
+            section(
+                "⚠️ *This is too much to be shown here, so it cannot be approved here.* Ask for less at once, or look at all"
+                f" of it and approve it with {command}, with `--stack` and the stack's name."
+            )
         ]
         elements = [refuse]
     else:
