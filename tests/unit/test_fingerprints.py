@@ -307,11 +307,61 @@ def test_fingerprint_unknown_way_to_split():
         ("'user_id'", "user_id"),
         ("'A-100'", "*"),
         ("\n\n  second line 2", "second line *"),
+        ("upload of Anna Schmidt failed", "upload of * failed"),
+        ("Olga could not log in", "* could not log in"),
+        ("report requested by mkowalski rejected", "report requested by * rejected"),
+        ("report requested by admin rejected", "report requested by admin rejected"),
+        ("connection closed by peer", "connection closed by peer"),
+        ("denied for o.haddad and svc-mail", "denied for * and *"),
+        ("s.length of null", "s.length of null"),
+        ("no flight from Denver to Lyon in October", "no flight from * to * in *"),
+        ("cannot connect to Redis", "cannot connect to redis"),
+        ("no handler for Invoice", "no handler for invoice"),
+        ("Failed To Connect To Primary", "failed to connect to primary"),
+        ("sync for Brunhilde stopped", "sync for * stopped"),
+        ("webhook for acme and index globex_products lost", "webhook for * and index * lost"),
+        ("room copper booked by Ann and Grace", "room * booked by * and *"),
+        ('"email" is required', "email is required"),
+        ("Unknown option 'retries' in 7", "unknown option retries in *"),
+        ("no tax rate for BR", "no tax rate for *"),
+        ("no TLS for IO", "no tls for io"),
+        ("warehouse Denver is full", "warehouse * is full"),
+        ("account of user bob.miller locked", "account of user * locked"),
+        ("truck copper stuck, printer hall offline", "truck * stuck printer * offline"),
+        ("customer manager failed", "customer manager failed"),
+        ("queue refunds has 7 messages", "queue refunds has * message"),
+        ("cannot print invoice: font not found", "cannot print invoice font not found"),
+        ("stock of SHIRT-M-BLUE is negative", "stock of * is negative"),
+        ("pool is empty (total=10, idle=0)", "pool is empty"),
+        ("pool is empty (reason=leak)", "pool is empty reason=leak"),
+        ("deadlock detected at character 15", "deadlock detected"),
+        ("upload of lease 452.pdf failed", "upload of * failed"),
+        ("failed writing 452.pdf", "failed writing *"),
+        ("answered with code 51", "answered with code 51"),
+        ("Value cannot be null. (Parameter 'address')", "value cannot be null parameter address"),
         ("", ""),
     ],
 )
 def test_template_masks_values_and_keeps_the_program_s_words(message, expected):
     assert template(message) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("importer: ERROR: no rows in 7", "2026-11-01 10:00:00 ERROR importer: no rows in 8"),
+        ("backup[712]: ERROR no space in 7", "Nov 01 10:00:00 web03 backup[713]: error: no space in 8"),
+        ("ERROR pay-service - card 7 declined", "ERROR card 8 declined"),
+    ],
+)
+def test_fingerprint_wherever_a_program_names_itself(one, other):
+    assert of(one).value == of(other).value
+
+
+def test_fingerprint_missing_key_that_the_line_of_code_names():
+    source = 'return order["price"] * order["count"]'
+    assert of(python(message="'price'", source=source)).value != of(python(message="'count'", source=source)).value
+    assert of(python(message="'A1'", source=source)).value == of(python(message="'B2'", source=source)).value
 
 
 def test_template_of_a_template_is_itself():

@@ -66,7 +66,8 @@ _FAILURE = re.compile(
     r"broken pipe|reset by peer|core dumped|"
     r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|"
     r"lost connection|must not be|is null|already in use|exhausted|too many|too large|unhealthy|mismatch|expired|"
-    r"overflow|out of range|insufficient|malformed|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|"
+    r"already (?:taken|exists|booked|reserved|claimed)|abend|abended|died|not responding|unresponsive|no response|"
+    r"gave up|giving up|overflow|out of range|insufficient|malformed|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|"
     r"fallito|falhou|fout|mislukt)\b|\bERR!",
     re.IGNORECASE,
 )
@@ -81,7 +82,7 @@ _CASUAL = re.compile(
     r"count|codes?|metrics?|threshold|recovery|correction)\b|"
     r"\b(?:failover|fail[- ]?safe|fail[- ]?fast|timeouts? (?:set|configured|is|of|was set)|request[_ ]timeout=|"
     r"exception handlers?)\b|"
-    r"\b(?:recovered|resolved|succeeded|successfully|cleared|passed|fixed|retry succeeded|handled)\b|"
+    r"\b(?:recovered|resolved|succeeded|successfully|cleared|passed|fixed|retry succeeded|handled|skipping|ignoring|ignored)\b|"
     r"timeout[_=:]\s?\"?\d|\b200 OK\b|\b0 failed\b",
     re.IGNORECASE,
 )

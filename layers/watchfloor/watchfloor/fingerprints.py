@@ -112,7 +112,7 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
     name = _type_name(main.type)
     contexts = _contexts(error.exceptions, main)
     if places:
-        told = _told_apart(main)
+        told = _told_apart(main) + _key_in_source(main, places)
         basis = [name, *places, *told, *contexts]
         raised = f"{main.type or 'an error'} in {_shown(error, main)}"
         reason = f"The same exception at the same place in your own code: {raised}."
@@ -163,6 +163,13 @@ def _told_apart(main: Raised) -> list[str]:
     if not main.type or main.type.rsplit(".", 1)[-1].rsplit("\\", 1)[-1] in _GENERAL:
         told += [kind for kind in kinds(main.message) if kind not in told]
     return [*told, f"code={main.code}"] if main.code else told
+
+
+def _key_in_source(main: Raised, places: Sequence[str]) -> list[str]:
+    """A missing key that the line of code itself names: of several in a line, which one it was."""
+    key = re.fullmatch(r"['\"](\w{1,60})['\"]", main.message.strip())
+    source = places[-1]
+    return [f"key={key[1]}"] if key and (f'"{key[1]}"' in source or f"'{key[1]}'" in source) else []
 
 
 def _type_name(kind: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from watchfloor.trace_headers import ends_like_a_type
+from watchfloor.named_things import EDGES, is_thing, names_a_thing, reads_as_english
+from watchfloor.proper_names import is_country, names_more, names_somebody
 
 MAX_TEMPLATE = 2_000
 _MAX_WORDS = 60
@@ -43,6 +44,14 @@ _SYMBOLS = [
             r"unique constraint|check constraint|role) [\"'`])([A-Za-z_][\w.]{0,100})([\"'`])"
         ),
         r"((?:table|column|Table|Unknown column|for key|field) ['\"`])([A-Za-z_][\w.]{0,100})(['\"`])",
+        r"([\"'])([A-Za-z_][\w.]{0,80})([\"'] (?:is (?:required|missing|not allowed|not set)|must (?:be|have|contain)\b))",
+        (
+            r"((?i:unknown|unsupported|unrecogni[sz]ed|unexpected|invalid|missing|required) (?:config(?:uration)? )?"
+            r"(?:key|option|argument|parameter|property|setting|attribute|header|(?:environment|env) var(?:iable)?) "
+            r"[\"'`])([A-Za-z_][\w.\-]{0,80})([\"'`])"
+        ),
+        r"(\(Parameter ')(\w{1,60})('\))",
+        r"(Parameter name: )(\w{1,60})()",
         r"(Method not found: ['\"])([^'\"]{1,160})(['\"])",
         r"(Could not load file or assembly ['\"])([\w.]{1,100})()",
         r"(Undefined (?:index|array key|variable|property):? [\"'$]?)([A-Za-z_]\w{0,80})(\b)",
@@ -59,6 +68,7 @@ _CODES = re.compile(
     r"(?:status code|response code|status|HTTP(?:/\d(?:\.\d)?| Error)?|returned|responded(?: with)?|"
     r"http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
     r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|"
+    r"(?:with|reason|result|response|decline|answer) code \d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|"
     r"Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"
@@ -74,7 +84,7 @@ _DIGIT_WORDS = frozenset(_DIGIT_WORDS_TEXT.split())
 
 _PAYLOADS = re.compile(
     r"\[SQL: .*|\[parameters: .*|\(Background on this error at: .*|\bSTATEMENT:  .*|; nested exception is .*|"
-    r"\b(?:Request ?ID|RequestId|HostId|Extended Request ID|Proxy): [^;,)]{1,200}",
+    r" at character \d{1,7}\b|\b(?:Request ?ID|RequestId|HostId|Extended Request ID|Proxy): [^;,)]{1,200}",
     re.IGNORECASE,
 )
 _URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s\"'<>\\^`{|}\]),;]{1,1000}", re.IGNORECASE)
@@ -114,6 +124,8 @@ _PATH = re.compile(
     r"(?<![\w/])[\w.\-]{1,80}(?:/[\w.@%+=\-]{1,120}){2,40}"
 )
 _PAIR = re.compile(r"\b([A-Za-z_][\w.\-]{0,60})=([^\s,;()\[\]{}<>\"']{1,300})")
+# What a pool or a logger adds in brackets once and leaves out another time.
+_FIGURES = re.compile(rf"(?<=\w)[.,]?\s?\((?:[\w.\-]{{1,60}}={re.escape(MASK)}[,;]?\s?){{1,20}}\)[.\s]{{0,4}}$")
 _KEPT_PAIRS_WORDS = """
     code error err type op operation reason method errno status statuscode status_code errorcode error_code exception
     kind state grpc_code cause desc
@@ -137,63 +149,25 @@ _MONTHS_WORDS = """
     jan feb mar apr may jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun am pm utc gmt
     """
 _MONTHS = frozenset(_MONTHS_WORDS.split())
-# What stands behind one of these names a thing of the customer's, unless it is plain English.
-_ENTITIES_WORDS = """
-    user username login customer tenant account client merchant org organisation organization company supplier host
-    hostname server node pod container deployment namespace topic queue bucket sku product item device sensor region
-    store shop warehouse city country coupon voucher order invoice shipment job worker session plan feature flag tag
-    named called id domain site channel room team group project repository repo branch cluster instance broker member
-    driver vehicle station charge transaction article ticket basket cart booking reservation campaign subscription
-    contract document stream shard partition camera meter upload download peer endpoint partner vendor
-    carrier courier provider bank origin
-    """
-_ENTITIES = frozenset(_ENTITIES_WORDS.split())
-_PLAIN_WORDS_TEXT = """
-    not is was has have had does did do in on at from to with already after before because and due while of for by or
-    but if then when where which who as into onto over under through the a an this that it its are be been being no
-    any all may can could cannot couldn't can't will would should must were returned threw error errors failed failure
-    fail fails failing exceeded timeout timed out expired missing invalid unavailable unreachable down closed lost
-    denied refused rejected unknown unexpected disconnected terminated exists exist deleted disabled locked blocked
-    suspended inactive empty full busy overloaded gone found back up hung hangup crashed died stopped restarted
-    shutdown name names id ids type key value data record records row lookup search creation update deletion service
-    services api request requests response responses limit quota count list set state status storage table token
-    tokens session sessions process processing group role policy profile password permission permissions connection
-    connections config configuration settings details input output information version address number size path format
-    content header body queue pool cache database index file files handler manager listener consumer producer worker
-    selector node server host start startup login logout registration authentication authorization credentials
-    credential agent pool management import export sync synchronization synchronisation validation verification
-    payment payments
-    """
-_PLAIN_WORDS = frozenset(_PLAIN_WORDS_TEXT.split())
-# "user ann failed" speaks of ann, "job scheduler failed" of the scheduler.
-_PEOPLE_WORDS = """
-    user username customer tenant client merchant partner supplier vendor host hostname company org organisation
-    organization named called
-    """
-_PEOPLE = frozenset(_PEOPLE_WORDS.split())
-_FAILS = frozenset(("failed", "fails", "timed", "refused", "rejected", "exceeded"))
-# user:ann:profile; hall-b, partner-a; EUR, EUR/USD.
+# user:ann:profile; hall-b, partner-a; SHIRT-M-BLUE; EUR, EUR/USD.
 _NUMBERED = re.compile(
+    r"[A-Z]{1,20}(?:-[A-Z]{1,20}){2,6}|"
     r"[\w.\-]{1,80}(?::[\w.\-]{1,80}){2,10}|[A-Za-z]{2,40}[-_][A-Za-z]|(?:[A-Z]{3}/)?(?:EUR|USD|GBP|CHF|JPY|CNY|INR|"
     r"AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|KRW|SGD|HKD|NZD)(?:/[A-Z]{3})?"
 )
-_NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
-_AFTER_NAME_WORDS = """
-    not is was has have had does did in on at from to with already after before could cannot because and due while
-    of for by are were will would should must can may missed exited died crashed hung stopped lost disconnected
-    reported reports sent took reached requested tried
-    """
-_AFTER_NAME = frozenset(_AFTER_NAME_WORDS.split())
 _DATA_FILE = re.compile(
     r"[^\s/\\]{1,120}\.(?:zip|t?gz|tar|bz2|7z|csv|tsv|xlsx?|docx?|pptx?|pdf|png|jpe?g|gif|svg|webp|heic|mp[34]|mov|"
-    r"avi|wav|txt|"
+    r"avi|wav|txt|ttf|otf|woff2?|"
     r"log|parquet|avro|orc|bak|dump|tmp|lock|pid|eml|ics)",
     re.IGNORECASE,
+)
+_SPACED_FILE = re.compile(
+    r"(?<![\w.])((?:document|file|attachment|upload|of) )?([a-z]{3,40}) (\d{1,12}\.[a-z][a-z0-9]{1,4})\b"
 )
 # "tasks.monthly[<id>]", "load(<value>)": the name of what was done, with its value.
 _CALLED = re.compile(r"([A-Za-z_][A-Za-z_.]{2,100})(?:[\[(][^\])]{0,200}[\])]?|\*)$")
 _UNEXPECTED = re.compile(r"(?i)\b(unexpected (?:token|character|byte))s? \S{1,20}")
-_EDGES = ".,:;!?()[]<>{}\"'`“”‘’«»|"
+_OPENING = "([{<\"'`"
 _LETTERS = re.compile(r"[A-Za-z]")
 
 
@@ -216,13 +190,15 @@ def template(message: str) -> str:
     for pattern in (_IPV6, _WINDOWS, _PATH, _BASE64, _HEX):
         text = pattern.sub(_unless_kept, text)
     text = _PAIR.sub(_pair, text)
+    text = _FIGURES.sub("", text)
+    text = _SPACED_FILE.sub(_spaced, text)
     words = _words(text)
     shown = " ".join(words[:_MAX_WORDS])
     shown = _KEPT.sub(lambda match: kept[_number(match[1])].lower(), shown)
     if _LETTERS.search(shown):
         return shown
     # Nothing but a value: a name out of the program says more than nothing ("KeyError: 'user_id'").
-    bare = line.strip(_EDGES + " ")
+    bare = line.strip(EDGES + " ")
     return bare if _IDENTIFIER.fullmatch(bare) else shown
 
 
@@ -232,20 +208,33 @@ _IDENTIFIER = re.compile(r"[a-z_]{2,60}|[a-z]+(?:[A-Z][a-z]+)+")
 
 def _words(text: str) -> list[str]:
     words: list[str] = []
-    entity = ""
+    entity, is_named = "", False
     tokens = text.split()
     for index, token in enumerate(tokens):
-        core = token.strip(_EDGES + "-–=*") if MASK not in token else token.strip(_EDGES)
+        core = token.strip(EDGES + "-–=*") if MASK not in token else token.strip(EDGES)
         if not core:
             word = MASK if MASK in token else ""
         elif _KEEP_OPEN in token:
-            word = token.strip(_EDGES)
+            word = token.strip(EDGES)
         else:
             word = _word(core, token)
         lower = word.lower()
-        if entity and _names_a_thing(entity, word, token, tokens[index + 1] if index + 1 < len(tokens) else ""):
+        following = tokens[index + 1] if index + 1 < len(tokens) else ""
+        # In A Title every word has a capital.
+        before = words[-1] if words and not tokens[index - 1][:1].isupper() else ""
+        further_before = words[-2] if len(words) > 1 else ""
+        if not word or word == MASK or _KEEP_OPEN in word:
+            is_named = False
+        elif is_named and names_more(word):
             word = lower = MASK
-        entity = lower if lower in _ENTITIES and not token.endswith((",", ".", ";", ")")) else ""
+        else:
+            is_named = (
+                bool(entity and names_a_thing(entity, word, token, following))
+                or names_somebody(word, before, further_before)
+                or is_country(word, before)
+            )
+            word, lower = (MASK, MASK) if is_named else (word, lower)
+        entity = token.strip(_OPENING) if is_thing(lower) and not token.endswith((",", ".", ";", ")")) else ""
         if words and words[-1] == MASK and (word == MASK or lower in _UNITS or lower in _MONTHS):
             # "12 ms", "3 Nov" and a list of values read as one value.
             continue
@@ -261,20 +250,6 @@ def _words(text: str) -> list[str]:
 def _singular(word: str) -> str:
     # "2 errors" read as "1 error".
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
-
-
-def _names_a_thing(entity: str, word: str, token: str, following: str) -> bool:
-    """Whether the word behind "user", "queue" and the like is whose or which, not more of the sentence."""
-    lower = word.lower()
-    if lower in _PLAIN_WORDS or lower.endswith(_NOUN_ENDINGS) or _KEEP_OPEN in word or "=" in word:
-        return False
-    if ends_like_a_type(word) or (len(word) > 4 and word.isalpha() and word.isupper()):
-        # TimeoutError, ECONNREFUSED.
-        return False
-    if any(character in "-_.:/" for character in word) or not word[1:].islower():
-        return True
-    after = following.strip(_EDGES).lower()
-    return not following or token[-1] in ",.;:)" or after in _AFTER_NAME or (entity in _PEOPLE and after in _FAILS)
 
 
 def _word(core: str, token: str) -> str:
@@ -354,6 +329,13 @@ def _unless_kept(match: re.Match[str]) -> str:
 def _list(match: re.Match[str]) -> str:
     # "[ServiceName] went away" is a name in brackets; a list of values is not.
     return match[0] if _NAME_IN_BRACKETS.fullmatch(match[0]) or _KEEP_OPEN in match[0] else MASK
+
+
+def _spaced(match: re.Match[str]) -> str:
+    # "lease 452.pdf" is one name, "writing 452.pdf" not.
+    before, word, file = match.groups()
+    is_word = not before and reads_as_english(word)
+    return match[0] if is_word or not _DATA_FILE.fullmatch(file) else f"{before or ''}{MASK}"
 
 
 def _pair(match: re.Match[str]) -> str:

@@ -124,7 +124,7 @@ _LOGGER = re.compile(
     r"[A-Za-z][\w.]{2,120}\[\d{1,6}\](?=\s|$)|\w[\w.]{0,100}:\d{1,6}(?= - )|[\w.]{1,120}(?=\|)|"
     r"[\w$]{1,80}(?:[./][\w$\[\]/\-]{1,100}){1,15}(?::\d{1,7})?\s{0,40}(?: [-–|]|:)(?=\s)|"
     r"[\w$.\-]{1,120}\s{0,20} - (?=[A-Z]{4,8} )|[A-Z]\w{1,60} - |[\w.\-]{1,80}@[\w.\-]{1,80}(?=\s[A-Z]{3,9}:)|"
-    r"\w{1,60}(?=\s+[-|] )"
+    r"\w[\w\-]{0,60}(?=\s+[-|] )"
 )
 _LOCATION = re.compile(r"[\w./\-]{1,160}\.[a-z]{1,5}:\d{1,7}:?(?=\s)")
 _PAIR = re.compile(
@@ -192,6 +192,7 @@ def plain(text: str) -> Record:
     body = line[at:] if at else head
     if at and len(head) > len(line):
         body += head[len(line) :]
+    body, level = _named_first(body, level)
     whole = f"{body}\n{_bare(rest, line[:_SAME_START])}" if rest else body
     logfmt = _logfmt(body) if "msg=" in body or "message=" in body or _KLOG_QUOTED.match(body) else None
     if request is None and (match := _REQUEST.search(line)):
@@ -201,6 +202,19 @@ def plain(text: str) -> Record:
         whole, level, request_id=request, has_prefix=at > 0, explicit=explicit_of(explicit[1]) if explicit else None
     )
     return _with_logfmt(record, logfmt) if logfmt else record
+
+
+_NAMED_FIRST = re.compile(
+    rf"(?:([\w.\-]{{2,60}}: )|[\w.\-/]{{1,60}}\[\d{{1,9}}\]: )[\[(<]?({_WORDS}|{_WORDS.upper()})[\])>]?(?:: ?| )(?=\S)"
+)
+
+
+def _named_first(body: str, level: str | None) -> tuple[str, str | None]:
+    """A program that names itself before the level: "importer: ERROR: …", "backup[712]: error …"."""
+    found = _NAMED_FIRST.match(body)
+    if not found or (found[1] and found[0].rstrip()[-1] not in ":])>" and not found[2].isupper()):
+        return body, level
+    return f"{found[1] or ''}{body[found.end() :]}", level or level_of(found[2])
 
 
 def _logger(line: str, at: int) -> re.Match[str] | None:

@@ -1,0 +1,111 @@
+"""Things that messages name by what they are: "user ann", "warehouse Denver", "printer: hall"."""
+
+from __future__ import annotations
+
+from watchfloor.proper_names import NOUN_ENDINGS, names_more, names_part
+from watchfloor.trace_headers import ends_like_a_type
+
+EDGES = ".,:;!?()[]<>{}\"'`“”‘’«»|"
+
+# What stands behind one of these names a thing of the customer's, unless it is plain English.
+_ENTITIES_WORDS = """
+    user username login customer tenant account client merchant org organisation organization company supplier host
+    hostname server node pod container deployment namespace bucket sku product item device sensor region folder directory
+    store shop warehouse city country coupon voucher order invoice shipment job worker session plan feature flag tag
+    named called id domain site channel room team group project repository repo branch cluster instance broker member
+    driver vehicle station charge transaction article ticket basket cart booking reservation campaign subscription
+    contract document stream shard partition camera meter upload download peer endpoint partner vendor
+    carrier courier provider bank origin lock mutex printer robot machine truck lorry van ship vessel aircraft
+    flight train bus route line gate dock terminal floor building aisle shelf seat patient doctor student teacher
+    employee operator manager technician agent rider passenger guest owner author sender recipient subscriber reader
+    player team league course exam lesson campaign recipe dish game match ward hospital clinic school hotel
+    restaurant factory plant turbine pump valve boiler oven elevator lift locale language translation
+    task playlist album song track meeting glossary
+    """
+_ENTITIES = frozenset(_ENTITIES_WORDS.split())
+_PLAIN_WORDS_TEXT = """
+    not is was has have had does did do in on at from to with already after before because and due while of for by or
+    but if then when where which who as into onto over under through the a an this that it its are be been being no
+    any all may can could cannot couldn't can't will would should must were returned threw error errors failed failure
+    fail fails failing exceeded timeout timed out expired missing invalid unavailable unreachable down closed lost
+    denied refused rejected unknown unexpected disconnected terminated exists exist deleted disabled locked blocked
+    suspended inactive empty full busy overloaded gone found back up hung hangup crashed died stopped restarted
+    shutdown name names id ids type key value data record records row lookup search creation update deletion service
+    services api request requests response responses limit quota count list set state status storage table token
+    tokens session sessions process processing group role policy profile password permission permissions connection
+    connections config configuration settings details input output information version address number size path format
+    content header body queue pool cache database index file files handler manager listener consumer producer worker
+    selector node server host start startup login logout registration authentication authorization credentials
+    credential agent pool management import export sync synchronization synchronisation validation verification
+    payment payments
+    """
+_PLAIN_WORDS = frozenset(_PLAIN_WORDS_TEXT.split())
+# "user ann failed" speaks of ann, "job scheduler failed" of the scheduler.
+_PEOPLE_WORDS = """
+    user username customer tenant client merchant partner supplier vendor host hostname company org organisation
+    organization named called printer robot machine truck lorry van ship vessel aircraft flight train bus seat patient
+    doctor student teacher employee operator technician agent rider passenger guest owner author sender recipient
+    subscriber player team hospital clinic school hotel restaurant factory plant turbine pump valve boiler elevator lift
+    store shop warehouse city driver vehicle station sensor camera meter folder directory carrier courier bank
+    room playlist album song track glossary
+    """
+_PEOPLE = frozenset(_PEOPLE_WORDS.split())
+_FAILS = frozenset(("failed", "fails", "timed", "stuck", "offline", "unreachable", "unavailable", "down"))
+_AGENTS_WORDS = """
+    manager handler server worker listener consumer producer controller router loader parser scheduler broker reader
+    writer provider number order user member layer buffer timer cluster container folder header adapter converter
+    validator monitor connector processor executor operator selector coordinator generator iterator descriptor indicator
+    error factor counter parameter filter driver renderer builder cursor vector mirror constructor editor author
+    supervisor scanner spooler tracker resolver mapper serializer deserializer wrapper helper owner sender receiver
+    publisher subscriber transfer order power other either never after over under browser printer
+    """
+_AGENTS = frozenset(_AGENTS_WORDS.split())
+_AFTER_NAME_WORDS = """
+    not is was has have had does did in on at from to with already after before could cannot because and due while
+    of for by are were will would should must can may missed exited died crashed hung stopped lost disconnected
+    reported reports sent took reached requested tried evicted rebooted vanished joined
+    """
+_AFTER_NAME = frozenset(_AFTER_NAME_WORDS.split())
+
+
+def is_thing(word: str) -> bool:
+    """Whether what stands behind a word may be a name."""
+    return word in _ENTITIES
+
+
+def reads_as_english(word: str) -> bool:
+    """Whether a word is one of a sentence, rather than a part of a name."""
+    return word in _PLAIN_WORDS or word in _ENTITIES or word.endswith(NOUN_ENDINGS)
+
+
+def names_a_thing(entity: str, word: str, token: str, following: str) -> bool:
+    """Whether the word behind "user", "host" and the like is whose or which, not more of the sentence."""
+    lower = word.lower()
+    if lower in _PLAIN_WORDS or "=" in word:
+        return False
+    kind = entity.rstrip(":").lower()
+    if names_more(word) and entity.islower() and not names_part(word):
+        # "warehouse Denver", but "Order Manager".
+        return True
+    is_noun = lower in _AGENTS or kind not in _PEOPLE if lower.endswith(("er", "or")) else lower.endswith(NOUN_ENDINGS)
+    if is_noun and word.isalpha():
+        # "user registration", but "user bob.miller".
+        return False
+    if ends_like_a_type(word) or (len(word) > 4 and word.isalpha() and word.isupper()):
+        # TimeoutError, ECONNREFUSED.
+        return False
+    if kind == "task" and "." in word:
+        # A function, as Celery names it.
+        return False
+    if any(character in "-_.:/" for character in word) or not word[1:].islower():
+        return True
+    after = following.strip(EDGES).lower()
+    if entity.endswith(":") and following and token[-1] not in ",;)":
+        # "user: ann", but "cannot print invoice: font not found".
+        return False
+    return (
+        not following
+        or token[-1] in ",.;:)"
+        or after in _AFTER_NAME
+        or (kind in _PEOPLE and (after in _FAILS or (len(after) > 4 and after.endswith("ed"))))
+    )
