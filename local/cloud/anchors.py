@@ -23,6 +23,8 @@ ANCHORS: dict[str, str] = {
     "services.cloudformation.engine:_parse_template": "3accea2c0e11",
     "services.cloudformation.provisioners:_cfn_nested_stack_deploy": "66d29efafd8a",
     "services.cloudformation.provisioners:_cwlogs_subfilter_create": "473b6f2926aa",
+    "services.cloudformation.provisioners:_lambda_create": "8b2cf80e961d",
+    "services.cloudformation.provisioners:_lambda_update": "4855410e37d7",
     "services.cloudformation.provisioners:_sfn_definition": "e29ae22959e7",
     "services.cloudformation.provisioners:_update_resource": "21b9b1207f59",
     "services.cloudwatch:_evaluate_alarm": "a0b0acd3d432",

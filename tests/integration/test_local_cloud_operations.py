@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.cloud import ACCOUNT, REGION
-from tests.integration.sandbox import Sandbox, until
+from tests.integration.sandbox import RUNTIME, Sandbox, until
 
 CONTAINER = {"name": "web", "image": "web:1", "memory": 64}
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
@@ -203,6 +203,33 @@ def test_concurrency_within_the_account_s_limits(sandbox: Sandbox):
         client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     with pytest.raises(ClientError, match="Function not found"):
         client.update_alias(FunctionName=name, Name="live", FunctionVersion=str(int(version) + 7))
+
+
+def test_stack_reserves_concurrency_and_gives_it_back(sandbox: Sandbox):
+    stacks, client = sandbox.client("cloudformation"), sandbox.client("lambda")
+    properties = {
+        "FunctionName": "reserving",
+        "Runtime": RUNTIME,
+        "Handler": "index.handler",
+        "Role": f"arn:aws:iam::{ACCOUNT}:role/any",
+        "Code": {"ZipFile": "handler = lambda event, context: 1"},
+    }
+
+    def deploy(apply, **more) -> str:
+        resource = {"Type": "AWS::Lambda::Function", "Properties": {**properties, **more}}
+        apply(StackName="reserving", TemplateBody=json.dumps({"Resources": {"Reserving": resource}}))
+        look = lambda: stacks.describe_stacks(StackName="reserving")["Stacks"][0]["StackStatus"]
+        until(lambda: not look().endswith("IN_PROGRESS"))
+        return look()
+
+    reserved = lambda: client.get_function_concurrency(FunctionName="reserving").get("ReservedConcurrentExecutions")
+    assert deploy(stacks.create_stack, ReservedConcurrentExecutions=20) == "CREATE_COMPLETE"
+    assert reserved() == 20
+    assert deploy(stacks.update_stack, ReservedConcurrentExecutions=7) == "UPDATE_COMPLETE"
+    assert reserved() == 7
+    assert deploy(stacks.update_stack, ReservedConcurrentExecutions=950) == "UPDATE_ROLLBACK_COMPLETE"
+    assert deploy(stacks.update_stack, Description="free") == "UPDATE_COMPLETE"
+    assert reserved() is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from ministack.core.responses import error_response_json
 from ministack.services import lambda_svc
+from ministack.services.cloudformation import provisioners
 
 from local.cloud import anchors
 
@@ -32,6 +33,34 @@ def install() -> None:
         "services.lambda_svc:_update_alias",
         lambda name, alias, request: _no_such_version(name, request) or update_alias(name, alias, request),
     )
+    kind = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
+    create = anchors.replace(
+        "services.cloudformation.provisioners:_lambda_create",
+        lambda logical_id, props, stack: _reserved(create(logical_id, props, stack), {}, props),
+    )
+    change = anchors.replace(
+        "services.cloudformation.provisioners:_lambda_update",
+        lambda physical_id, before, props, stack, logical_id=None: _reserved(
+            change(physical_id, before, props, stack, logical_id), before, props
+        ),
+    )
+    kind["create"], kind["update"] = provisioners._lambda_create, provisioners._lambda_update
+
+
+def _reserved(
+    made: tuple[str, dict[str, Any]], before: dict[str, Any], props: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """A function that a stack made or changed, with the concurrency that its template reserves."""
+    name, wanted = made[0], props.get("ReservedConcurrentExecutions")
+    if wanted == before.get("ReservedConcurrentExecutions"):
+        return made
+    if wanted is None:
+        lambda_svc._delete_function_concurrency(name)
+        return made
+    answer = lambda_svc._put_function_concurrency(name, {"ReservedConcurrentExecutions": int(wanted)})
+    if answer[0] >= 400:
+        raise ValueError(f"AWS::Lambda::Function ReservedConcurrentExecutions failed: {answer[2]!r}")
+    return made
 
 
 def _unreservable(name: str, request: dict[str, Any]) -> Any:
