@@ -323,6 +323,7 @@ def test_fingerprint_unknown_way_to_split():
         ("room copper booked by Ann and Grace", "room * booked by * and *"),
         ('"email" is required', "email is required"),
         ("Unknown option 'retries' in 7", "unknown option retries in *"),
+        ("Column 'email' cannot be null", "column email cannot be null"),
         ("no tax rate for BR", "no tax rate for *"),
         ("no TLS for IO", "no tls for io"),
         ("warehouse Denver is full", "warehouse * is full"),
@@ -356,6 +357,17 @@ def test_template_masks_values_and_keeps_the_program_s_words(message, expected):
 )
 def test_fingerprint_wherever_a_program_names_itself(one, other):
     assert of(one).value == of(other).value
+
+
+def test_fingerprint_systemd_units_are_told_apart():
+    line = "Nov 01 10:00:00 web03 systemd[1]: {}.service: Failed with result 'exit-code'."
+    assert of(line.format("nginx")).value != of(line.format("redis")).value
+    assert of(line.format("nginx")).value == of(line.format("nginx").replace("web03", "web04")).value
+
+
+def test_fingerprint_long_numbers_in_the_line_of_code_are_values():
+    assert of(python(source="raise Lost(id=80112)")).value == of(python(source="raise Lost(id=9311204)")).value
+    assert of(python(source="wait(30)")).value != of(python(source="wait(60)")).value
 
 
 def test_fingerprint_missing_key_that_the_line_of_code_names():

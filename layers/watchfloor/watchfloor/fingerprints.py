@@ -199,7 +199,8 @@ def _places(error: ErrorEvent, main: Raised) -> list[str]:
         return []
     innermost = next(frame for frame in reversed(main.frames) if frame.in_app and place(error.language, frame))
     if innermost.source:
-        return [*names, re.sub(r"\s+", " ", innermost.source)[:200]]
+        # A long number in code is a value that a template wrote into it.
+        return [*names, re.sub(r"\d{5,}", "*", re.sub(r"\s+", " ", innermost.source))[:200]]
     return names
 
 

@@ -43,7 +43,7 @@ _SYMBOLS = [
             r"((?:relation|column|constraint|table|function|index|type|schema|sequence|foreign key constraint|"
             r"unique constraint|check constraint|role) [\"'`])([A-Za-z_][\w.]{0,100})([\"'`])"
         ),
-        r"((?:table|column|Table|Unknown column|for key|field) ['\"`])([A-Za-z_][\w.]{0,100})(['\"`])",
+        r"((?i:table|column|for key|field|constraint|foreign key|parameter|argument) ['\"`])([A-Za-z_][\w.]{0,100})(['\"`])",
         r"([\"'])([A-Za-z_][\w.]{0,80})([\"'] (?:is (?:required|missing|not allowed|not set)|must (?:be|have|contain)\b))",
         (
             r"((?i:unknown|unsupported|unrecogni[sz]ed|unexpected|invalid|missing|required) (?:config(?:uration)? )?"

@@ -15,7 +15,7 @@ _ENTITIES_WORDS = """
     named called id domain site channel room team group project repository repo branch cluster instance broker member
     driver vehicle station charge transaction article ticket basket cart booking reservation campaign subscription
     contract document stream shard partition camera meter upload download peer endpoint partner vendor
-    carrier courier provider bank origin lock mutex printer robot machine truck lorry van ship vessel aircraft
+    carrier courier provider bank origin lock mutex lease printer robot machine truck lorry van ship vessel aircraft
     flight train bus route line gate dock terminal floor building aisle shelf seat patient doctor student teacher
     employee operator manager technician agent rider passenger guest owner author sender recipient subscriber reader
     player team league course exam lesson campaign recipe dish game match ward hospital clinic school hotel

@@ -217,10 +217,15 @@ def _named_first(body: str, level: str | None) -> tuple[str, str | None]:
     return f"{found[1] or ''}{body[found.end() :]}", level or level_of(found[2])
 
 
+# What systemd looks after.
+_UNITS = (".service", ".socket", ".timer", ".mount", ".scope", ".slice", ".target")
+
+
 def _logger(line: str, at: int) -> re.Match[str] | None:
     found = _LOGGER.match(line, at)
-    # "java.lang.IllegalStateException: ..." is what was raised, not who logs.
-    return None if found and ends_like_a_type(found[0].strip(" :-–|")) else found
+    # "java.lang.IllegalStateException: ..." is what was raised, "nginx.service: ..." what failed: neither logs.
+    name = found[0].strip(" :-–|") if found else ""
+    return None if ends_like_a_type(name) or name.endswith(_UNITS) else found
 
 
 def _bare(rest: str, start: str) -> str:
