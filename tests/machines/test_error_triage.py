@@ -521,6 +521,20 @@ def test_resolution_is_asked_for_and_shown_when_the_error_is_back(cloud: TriageC
     assert any("resolved by ana: rolled back to version 7" in text for text in earlier)
 
 
+@pytest.mark.parametrize("cloud", [{"RedactIpAddresses": "true"}], indirect=True)
+def test_notes_and_reasons_follow_the_rule_for_ip_addresses(cloud: TriageCloud, slack: SlackTwin) -> None:
+    cloud.faults["AskModel"] = Fault(InvalidInputError("10.1.2.4 refuses the key"))
+    name = cloud.receive(cloud.event(TRACE, time.time() - 60))["started"][0]
+    cloud.wait_for(name)
+    press(cloud, slack, "incident_resolve")
+    submit(cloud, slack, note="10.1.2.3 was full")
+    (second,) = cloud.send(TRACE)["started"]
+    cloud.wait_for(second)
+    report = cloud.report(second)
+    assert "was full" in json.dumps(report) and "10.1.2.3" not in json.dumps(report)
+    assert why(report, "the model's answer") == "[IP_1] refuses the key"
+
+
 def test_merged_error_counts_for_the_other_one(cloud: TriageCloud, slack: SlackTwin) -> None:
     first = cloud.send("ERROR door is open")["started"][0]
     cloud.wait_for(first)

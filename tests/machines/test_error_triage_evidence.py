@@ -87,6 +87,17 @@ def test_without_tokens_the_model_is_not_asked(cloud: TriageCloud, openai: OpenA
     assert openai.completions() == []
 
 
+@pytest.mark.parametrize(
+    ("cloud", "told"),
+    [({"LlmMaxPromptTokens": "1000"}, False), ({"LlmMaxPromptTokens": "20000"}, True)],
+    indirect=["cloud"],
+)
+def test_question_is_no_longer_than_it_may_be(cloud: TriageCloud, openai: OpenAiTwin, told: bool) -> None:
+    cloud.triage(*[f"loading order {number} " + "of many parts " * 60 for number in range(9)], TRACE)
+    (asked,) = openai.completions()
+    assert ("loading order 0 " in json.dumps(asked["messages"])) == told
+
+
 @pytest.mark.parametrize("cloud", [{"TriageInstructions": "The warehouse is called Bertha."}], indirect=True)
 def test_team_s_words_reach_the_model(cloud: TriageCloud, openai: OpenAiTwin) -> None:
     cloud.triage()

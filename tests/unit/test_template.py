@@ -368,3 +368,22 @@ def test_approvals_are_asked_for_by_the_machine_only():
     assert {f"${{{name}.Arn}}:*" for name in internal} <= {place.get("Fn::Sub") for place in spared}
     scripts = [properties for properties in functions.values() if "FunctionName" in properties]
     assert all({"Ref": "SpareWatchfloorPolicy"} in properties["Policies"] for properties in scripts)
+
+
+# --- error triage: a flood, and what is lost of it
+
+
+@pytest.mark.parametrize(("given", "reserved"), [("0", None), ("20", "20")])
+def test_concurrency_is_reserved_where_it_is_asked_for(given, reserved):
+    nested = Stack("template.yaml", ModelImage="models", TriageConcurrency=given)
+    child = nested.resources("AWS::Serverless::Application")["Triage"]["Parameters"]
+    functions = Stack("functions/triage/template.yaml", **child).resources("AWS::Serverless::Function")
+    assert functions["ReceiveLogsFunction"].get("ReservedConcurrentExecutions") == reserved
+
+
+@pytest.mark.parametrize("metric", ["DestinationDeliveryFailures", "AsyncEventsDropped"])
+def test_log_events_that_are_lost_ring(metric):
+    alarms = resources("triage", "AWS::CloudWatch::Alarm").values()
+    (alarm,) = (alarm for alarm in alarms if alarm["MetricName"] == metric)
+    assert alarm["AlarmActions"] == [{"Ref": "AlertTopicArn"}]
+    assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "ReceiveLogsFunction"}}]
