@@ -324,6 +324,9 @@ def test_fingerprint_unknown_way_to_split():
         ('"email" is required', "email is required"),
         ("Unknown option 'retries' in 7", "unknown option retries in *"),
         ("Column 'email' cannot be null", "column email cannot be null"),
+        ("server orion rejected the mail", "server * rejected the mail"),
+        ("server certificate rejected", "server certificate rejected"),
+        ("provider returned error 2014 for 7", "provider returned error 2014 for *"),
         ("no tax rate for BR", "no tax rate for *"),
         ("no TLS for IO", "no tls for io"),
         ("warehouse Denver is full", "warehouse * is full"),
@@ -357,6 +360,13 @@ def test_template_masks_values_and_keeps_the_program_s_words(message, expected):
 )
 def test_fingerprint_wherever_a_program_names_itself(one, other):
     assert of(one).value == of(other).value
+
+
+def test_fingerprint_node_error_behind_what_was_done():
+    assert (
+        of(f"ERROR: avatar of bob: {node(message='Error: no image')}").value
+        == of(node(message="Error: no image")).value
+    )
 
 
 def test_fingerprint_systemd_units_are_told_apart():

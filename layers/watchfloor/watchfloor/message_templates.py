@@ -69,6 +69,7 @@ _CODES = re.compile(
     r"http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
     r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|"
     r"(?:with|reason|result|response|decline|answer) code \d{1,5}(?=[\s,;:.)\]\"']|$)|"
+    r"(?:with|returned|got|answered|reported) error \d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|"
     r"Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"

@@ -37,7 +37,7 @@ _PLAIN_WORDS_TEXT = """
     content header body queue pool cache database index file files handler manager listener consumer producer worker
     selector node server host start startup login logout registration authentication authorization credentials
     credential agent pool management import export sync synchronization synchronisation validation verification
-    payment payments
+    payment payments certificate hello handshake socket push
     """
 _PLAIN_WORDS = frozenset(_PLAIN_WORDS_TEXT.split())
 # "user ann failed" speaks of ann, "job scheduler failed" of the scheduler.
@@ -50,6 +50,8 @@ _PEOPLE_WORDS = """
     room playlist album song track glossary
     """
 _PEOPLE = frozenset(_PEOPLE_WORDS.split())
+_HOSTS = frozenset(("server", "node", "broker", "instance", "peer", "endpoint", "host", "hostname"))
+_ANSWERS = frozenset(("answered", "replied", "returned", "rejected", "refused", "dropped"))
 _FAILS = frozenset(("failed", "fails", "timed", "stuck", "offline", "unreachable", "unavailable", "down"))
 _AGENTS_WORDS = """
     manager handler server worker listener consumer producer controller router loader parser scheduler broker reader
@@ -103,6 +105,8 @@ def names_a_thing(entity: str, word: str, token: str, following: str) -> bool:
     if entity.endswith(":") and following and token[-1] not in ",;)":
         # "user: ann", but "cannot print invoice: font not found".
         return False
+    if kind in _HOSTS and after in _ANSWERS:
+        return True
     return (
         not following
         or token[-1] in ",.;:)"
