@@ -117,7 +117,7 @@ def test_log_is_kept_where_asked(tmp_path: Path):
     log = tmp_path / "logs" / "cloud.log"
     with LocalCloud(log_path=log) as cloud:
         assert cloud.running
-        assert set(cloud.twins) == {"jira", "kibana", "opensearch"}
+        assert set(cloud.twins) == {"jira", "kibana", "openai", "opensearch", "slack", "stack_exchange"}
     assert not cloud.running
     assert "Ready" in log.read_text()
 
