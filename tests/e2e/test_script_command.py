@@ -168,3 +168,34 @@ def test_request_without_proof_needs_two_people(place: Any, pipeline: Pipeline) 
     ended: Callable[[], bool] = lambda: sfn.describe_execution(executionArn=arn)["status"] == "SUCCEEDED"
     place.until(ended, "it did not end")
     assert place.alias()["FunctionVersion"] == "2"
+
+
+def test_watchfloor_itself_is_no_target(place: Any) -> None:
+    """Though the pattern of targets is `*`: nobody forges an approval, or reads what is not redacted."""
+    functions = place.deployment.client("lambda").get_paginator("list_functions").paginate()
+    names = [row["FunctionName"] for page in functions for row in page["Functions"]]
+    (asking,) = (name for name in names if "AskApproval" in name)
+    (receiving,) = (name for name in names if "ReceiveLogs" in name)
+    queue = place.deployment.outputs["TriageDeadLetterQueueUrl"].rpartition("/")[2]
+    machine = place.deployment.outputs["ScriptApprovalArn"]
+    nonsense = place.sfn.start_execution(stateMachineArn=machine, input="{}")["executionArn"]
+    place.ended(nonsense)
+    for script, parameters, action in (
+        ("test-lambda", {"function_name": asking, "event": {"token": "mine"}}, "lambda:InvokeFunction"),
+        ("test-lambda", {"function_name": "oncall-scale-service", "event": {}}, "lambda:InvokeFunction"),
+        ("oncall-scale-service", _stopped(receiving), "lambda:PutFunctionConcurrency"),
+        ("debug-queue", {"queue_name": queue, "sample": 1}, "sqs:ReceiveMessage"),
+        ("test-queue-roundtrip", {"queue_name": queue, "wait_seconds": 10}, "sqs:SendMessage"),
+        (
+            "oncall-rerun-execution",
+            {"execution_arn": nonsense, "mode": "restart", "force": True},
+            "states:StartExecution",
+        ),
+    ):
+        answer = place.call(script, parameters)
+        assert answer.status_code == 403, (script, answer)
+        assert action in str(answer)
+
+
+def _stopped(function: str) -> dict[str, Any]:
+    return {"function_name": function, "reserved_concurrency": 0, "allow_zero": True}
