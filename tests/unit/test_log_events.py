@@ -119,6 +119,8 @@ def test_decode_bound_holds_for_all_members_of_a_gzip_file():
         "INFO health check: 0 errors, error_rate=0.00",
         "INFO retry succeeded after 2 failed attempts",
         "errors=0 warnings=3",
+        "errors: none",
+        "failed=false took=3",
         "compiled 120 modules, no errors",
         "Loaded module error_pages",
         "Using request_timeout=30 for upstream",
@@ -147,6 +149,19 @@ def test_decode_bound_holds_for_all_members_of_a_gzip_file():
 )
 def test_errors_in_leaves_out_lines_that_are_no_error(message):
     assert found(message) == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "upload failed: no route to host",
+        "error: null pointer passed to render",
+        "seat already taken",
+        "JOB1 STEP2 PAYROLL ABEND CODE S0C7",
+    ],
+)
+def test_errors_in_takes_a_word_of_failure_without_a_level_for_one(message):
+    assert len(found(message)) == 1
 
 
 @pytest.mark.parametrize(
@@ -180,6 +195,9 @@ def test_errors_in_leaves_out_lines_that_are_no_error(message):
         ("2026-11-01T10:00:00.000Z ERROR acme::orders: could not save order", "ERROR"),
         ("E/AndroidRuntime( 1201): could not save order", "ERROR"),
         ("[2026-11-01 10:00:00] production.ERROR: could not save order", "ERROR"),
+        ("2026/11/01 10:00:00 [E] could not save order", "ERROR"),
+        ("2026-11-01 10:00:00.123 |E| could not save order", "ERROR"),
+        ("2026-11-01 10:00:00.123 E could not save order", "ERROR"),
         ("could not save order", None),
     ],
 )

@@ -20,7 +20,7 @@ _ENTITIES_WORDS = """
     employee operator manager technician agent rider passenger guest owner author sender recipient subscriber reader
     player team league course exam lesson campaign recipe dish game match ward hospital clinic school hotel
     restaurant factory plant turbine pump valve boiler oven elevator lift locale language translation
-    task playlist album song track meeting glossary
+    task volume playlist album song track meeting glossary
     """
 _ENTITIES = frozenset(_ENTITIES_WORDS.split())
 _PLAIN_WORDS_TEXT = """

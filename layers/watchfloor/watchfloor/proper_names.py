@@ -61,6 +61,7 @@ _PLACES_WORDS = """
     lithuania malaysia malta mexico morocco netherlands nigeria norway pakistan peru philippines poland portugal romania
     russia scotland serbia slovakia slovenia spain sweden switzerland taiwan thailand turkey ukraine vietnam
     january february april june july august september october november december
+    dale dean drew faith frank glen grace heath jack jing li ming neil ray rose wade ying
     monday tuesday wednesday thursday friday saturday sunday
     """
 _PLACES = frozenset(_PLACES_WORDS.split())

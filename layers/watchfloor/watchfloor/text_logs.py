@@ -95,6 +95,8 @@ _LEAD = re.compile(
     r"\[?([EWIDF])[ ,]\s?(?:\d{6} \d\d:\d\d:\d\d [\w.\-]{1,60}:\d{1,6}\]|(?=\[?\d{2,4}[-/ ]))|<\d{1,3}>(?:1 )?"
 )
 _LEAD_LEVELS = {"E": ERROR, "F": ERROR, "W": WARN, "I": INFO, "D": DEBUG}
+# One letter for the level, behind a time: "[E]", "|W|", "E ".
+_LETTER = re.compile(r"[\[(<|]\s?([EFWID])\s?[\])>|]:?(?=\s|$)|([EFWD])(?=[\s|])")
 _KLOG = re.compile(r"([EWIF])\d{4} \d\d:\d\d:\d\d\.\d{1,9}\s{1,8}\d{1,9} [\w./\-]{1,200}:\d{1,7}\] ")
 _RUBY_LOG = re.compile(r"([A-Z]), \[[^\]]{10,60}\]\s{1,4}([A-Z]{3,7}) -- [^:]{0,120}: ")
 _LOGCAT = re.compile(r"([VDIWEF])/[\w.$\-]{1,60}\s{0,4}\(\s{0,4}\d{1,7}\): ?")
@@ -162,6 +164,8 @@ def plain(text: str) -> Record:
             match := _LEVEL_UPPER.match(line, at) or _LEVEL_MARKED.match(line, at) or _LEVEL_LOWER.match(line, at)
         ):
             level, found = level_of(next(filter(None, match.groups()))), match
+        elif not level and seen_time and (match := _LETTER.match(line, at)):
+            level, found = _LEAD_LEVELS[match[1] or match[2]], match
         elif not level and (match := _LEAD.match(line, at)):
             level, found = _LEAD_LEVELS.get(match[1] or "", level), match
         if found is None and (seen_time or level):
