@@ -15,6 +15,7 @@ from local.twins.slack import SlackTwin
 from tests.machines.harness import Cloud, Context, Fault, Run, _client
 from tests.machines.stack import ACCOUNT, NAME, REGION, physical_id
 from watchfloor.approvals import Person, approval_id_of
+from watchfloor.clients import slack as slack_client
 from watchfloor.clients.approval_table import ApprovalTable
 from watchfloor.clients.executions import Executions
 from watchfloor.clients.script_runtime import Script, ScriptRun
@@ -237,3 +238,19 @@ def test_slack_is_asked_once_and_told_the_end_in_the_thread(slack: SlackTwin) ->
         assert "approval_approve" not in shown
         assert "bob, carol" in shown
         assert "queue" in shown
+
+
+def test_slack_whose_answer_is_lost_is_asked_before_it_is_told_again(
+    slack: SlackTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slack_client, "_SETTLE_SECONDS", 0.0)
+    slack.fail("commit-then-drop", path="chat.postMessage")
+    # It cannot be looked either whether the question is there.
+    slack.fail("500", path="conversations.history")
+    with ApprovalCloud(slack.secret) as cloud:
+        run = cloud.asked()
+        cloud.until(lambda: len([row for row in slack.log if "conversations.history" in row["path"]]) == 2)
+        cloud.decide(run, BOB)
+        cloud.decide(run, CAROL)
+        assert cloud.outcome(run)["decision"] == "approved"
+        assert len(slack.threads()) == 1
