@@ -4,14 +4,19 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import boto3
 import pytest
 from moto.dynamodb.responses import DynamoHandler
 
+from tests.machines.stack import REGION
 from tests.unit.tables import table
 from watchfloor import incidents
+from watchfloor.clients.documents import Documents
+from watchfloor.clients.error_intake import ErrorIntake
 from watchfloor.clients.incident_table import Counted, IncidentTable
 from watchfloor.errors import ConflictError, InvalidInputError
 from watchfloor.incidents import REFRESH, START, Arrivals, Incident, record
+from watchfloor.log_events import LogBatch, LogEvent, errors_in
 
 NOON = 1_795_176_000.0
 DAY = 86_400.0
@@ -87,6 +92,26 @@ def test_concurrent_deliveries_are_all_counted_exactly(stored):
     found = stored.get("a")
     assert (found.total, found.generation) == (240, 1)
     assert stored.per_day("a") == {"2026-11-20": 240}
+
+
+def test_flood_over_many_streams_is_counted_exactly(stored):
+    s3 = boto3.client("s3", region_name=REGION)
+    s3.create_bucket(Bucket="data")
+    intake = ErrorIntake(stored, Documents(s3, "data"), reopen_after_seconds=DAY, with_ips=False)
+
+    def deliver(number: int) -> list[str]:
+        events = [LogEvent(f"{number}-{line}", NOON + number, "ERROR door is open") for line in range(3)]
+        # Each comes twice, from one of twenty streams.
+        batch = LogBatch("DATA_MESSAGE", "1", "/shop", f"stream-{number % 20}", [], events)
+        return [incident.name for incident in intake.take(batch, errors_in(batch))]
+
+    with ThreadPoolExecutor(12) as pool:
+        waiting = set().union(*pool.map(deliver, [number // 2 for number in range(80)]))
+    (name,) = waiting
+    found = stored.get(name.partition("-")[0])
+    assert (found.total, found.count, found.generation) == (120, 120, 1)
+    assert (found.since, found.last_seen) == (NOON, NOON + 39)
+    assert stored.per_day(found.fingerprint) == {"2026-11-20": 120}
 
 
 def test_deliveries_of_a_flood_need_not_wait_for_each_other(stored):
