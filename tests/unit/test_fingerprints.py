@@ -327,6 +327,7 @@ def test_fingerprint_unknown_way_to_split():
         ("server orion rejected the mail", "server * rejected the mail"),
         ("server certificate rejected", "server certificate rejected"),
         ("provider returned error 2014 for 7", "provider returned error 2014 for *"),
+        ("job nightly_export failed", "job nightly_export failed"),
         ("no tax rate for BR", "no tax rate for *"),
         ("no TLS for IO", "no tls for io"),
         ("warehouse Denver is full", "warehouse * is full"),

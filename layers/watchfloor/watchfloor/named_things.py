@@ -50,6 +50,7 @@ _PEOPLE_WORDS = """
     room playlist album song track glossary
     """
 _PEOPLE = frozenset(_PEOPLE_WORDS.split())
+_ENDED = frozenset(("failed", "fails", "aborted", "crashed"))
 _HOSTS = frozenset(("server", "node", "broker", "instance", "peer", "endpoint", "host", "hostname"))
 _ANSWERS = frozenset(("answered", "replied", "returned", "rejected", "refused", "dropped"))
 _FAILS = frozenset(("failed", "fails", "timed", "stuck", "offline", "unreachable", "unavailable", "down"))
@@ -96,12 +97,12 @@ def names_a_thing(entity: str, word: str, token: str, following: str) -> bool:
     if ends_like_a_type(word) or (len(word) > 4 and word.isalpha() and word.isupper()):
         # TimeoutError, ECONNREFUSED.
         return False
-    if kind == "task" and "." in word:
-        # A function, as Celery names it.
+    after = following.strip(EDGES).lower()
+    if (kind == "task" and "." in word) or (kind in ("task", "job") and after in _ENDED):
+        # A function, as Celery names it; which job it was that failed.
         return False
     if any(character in "-_.:/" for character in word) or not word[1:].islower():
         return True
-    after = following.strip(EDGES).lower()
     if entity.endswith(":") and following and token[-1] not in ",;)":
         # "user: ann", but "cannot print invoice: font not found".
         return False
