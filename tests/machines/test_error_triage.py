@@ -410,6 +410,19 @@ def test_error_that_is_back_is_told_in_its_thread(cloud: TriageCloud, slack: Sla
     assert "seen once" in next(row["text"] for row in report["evidence"] if row["kind"] == "earlier_incident")
 
 
+def test_unknown_outcome_is_remembered_though_the_next_try_fails_before_it_posts(
+    cloud: TriageCloud, slack: SlackTwin
+) -> None:
+    (first,) = cloud.receive(cloud.event(TRACE, time.time() - 3 * DAY))["started"]
+    cloud.wait_for(first)
+    slack.fail("commit-then-drop", path="chat.postMessage")
+    slack.fail("500", path="conversations.replies")
+    slack.fail("500", path="chat.update", skip=1)
+    (second,) = cloud.send(TRACE)["started"]
+    assert cloud.wait_for(second)["status"] == "SUCCEEDED"
+    assert len(slack.replies(slack.threads()[0]["ts"])) == 1
+
+
 def test_thread_that_somebody_deleted_begins_anew(cloud: TriageCloud, slack: SlackTwin) -> None:
     (first,) = cloud.receive(cloud.event(TRACE, time.time() - 3 * DAY))["started"]
     cloud.wait_for(first)
