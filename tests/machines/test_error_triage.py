@@ -36,6 +36,7 @@ def slack_server() -> Iterator[SlackTwin]:
 def slack(slack_server: SlackTwin, monkeypatch: pytest.MonkeyPatch) -> SlackTwin:
     monkeypatch.setattr(slack_client, "_SETTLE_SECONDS", 0.0)
     slack_server.faults.clear()
+    slack_server.log.clear()
     slack_server.state = slack_server.empty_state()
     return slack_server
 
