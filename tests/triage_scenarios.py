@@ -140,8 +140,8 @@ def mailed_again(floor: Floor) -> None:
     """A mail that SNS did not take at first is sent by the next try."""
     floor.begin()
     name = f"Permission{floor.number()}Error"
-    # The client itself tries five times.
-    floor.cloud.inject_faults(request=[{"match": f"Action=Publish.*{name}", "kind": "500", "times": 5}])
+    # The client itself tries six times.
+    floor.cloud.inject_faults(request=[{"match": f"Action=Publish.*{name}", "kind": "500", "times": 6}])
     try:
         _log(floor, _trace(name))
         _explained(floor, name)
@@ -153,7 +153,7 @@ def reported_again(floor: Floor) -> None:
     """A report of a failed execution that SNS did not take at first is sent by the next try."""
     floor.begin()
     with _nobody_listens(floor):
-        floor.cloud.inject_faults(request=[{"match": "Action=Publish.*not explained", "kind": "500", "times": 5}])
+        floor.cloud.inject_faults(request=[{"match": "Action=Publish.*not explained", "kind": "500", "times": 6}])
         name = _write(floor)
         _until(lambda: _alarmed(floor, name), "no mail to those who get alarms")
 
