@@ -42,7 +42,7 @@ demo-triage: $(VENV)/.ready  ## A broken function on that cloud, its errors expl
 	@$(BIN)/watchfloor triage demo
 
 test: $(VENV)/.test-ready  ## All tests that need neither Docker nor a real OpenSearch
-	@$(BIN)/pytest -m "not docker and not opensearch and not slow" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not docker and not opensearch and not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine and script rules
 	@$(BIN)/ruff check .

