@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +59,17 @@ def build(root: str | Path, python_version: str | None = None) -> Path:
     BuildError
     """
     root = Path(root).resolve()
+    with _folder_locked(root, fcntl.LOCK_EX):  # builds share their cache: one after the other
+        return _build(root, python_version)
+
+
+@contextmanager
+def _folder_locked(root: Path, kind: int) -> Iterator[None]:
+    """While it lasts, other processes neither build (LOCK_SH), nor deploy what was built (LOCK_EX)."""
     (root / WORK_FOLDER).mkdir(exist_ok=True)
     with (root / WORK_FOLDER / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # builds share their cache: one after the other
-        return _build(root, python_version)
+        fcntl.flock(lock, kind)
+        yield
 
 
 def _build(root: Path, python_version: str | None) -> Path:
@@ -127,28 +135,29 @@ def deploy(
     root = _project_of(built)
     configured = _settings(root).get("deploy", {}).get("parameters", {})
     overrides = _overrides(configured.get("parameter_overrides", [])) | dict(parameters or {})
-    outcome = subprocess.run(
-        [
-            *(_sam(), "deploy", "--language-extensions", "--no-confirm-changeset", "--no-fail-on-empty-changeset"),
-            *("--template-file", str(built), "--stack-name", stack_name, "--region", "us-east-1"),
-            *([] if "s3_bucket" in configured else ["--resolve-s3"]),
-            *("--no-progressbar", "--capabilities", *CAPABILITIES),
-            *(
-                ["--parameter-overrides", *(_quoted(key, value) for key, value in overrides.items())]
-                if overrides
-                else []
-            ),
-            *_config(root, "deploy"),
-        ],
-        # The events of a stack are asked for every five seconds otherwise.
-        env=cloud.environment() | {"SAM_CLI_POLL_DELAY": "0.5"},
-        cwd=built.parent,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    with _folder_locked(root, fcntl.LOCK_SH):
+        outcome = subprocess.run(
+            [
+                *(_sam(), "deploy", "--language-extensions", "--no-confirm-changeset", "--no-fail-on-empty-changeset"),
+                *("--template-file", str(built), "--stack-name", stack_name, "--region", "us-east-1"),
+                *([] if "s3_bucket" in configured else ["--resolve-s3"]),
+                *("--no-progressbar", "--capabilities", *CAPABILITIES),
+                *(
+                    ["--parameter-overrides", *(_quoted(key, value) for key, value in overrides.items())]
+                    if overrides
+                    else []
+                ),
+                *_config(root, "deploy"),
+            ],
+            # The events of a stack are asked for every five seconds otherwise.
+            env=cloud.environment() | {"SAM_CLI_POLL_DELAY": "0.5"},
+            cwd=built.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
     cloudformation = cloud.session().client("cloudformation")
     if outcome.returncode:
         reasons = list(_failures(cloudformation, stack_name))

@@ -397,7 +397,7 @@ requests:
 
 
 def endpoint_tested(place: Shop) -> None:
-    result = place.call("test-endpoint", {"url": f"{place.site}/_twin/state"}).done()
+    result = place.call("test-endpoint", {"url": f"{place.site}/_twin/faults"}).done()
     if result["status"] != 200:
         raise Missing(f"the endpoint answered {result['status']}")
 

@@ -19,7 +19,7 @@ ORDER = {"checks": [{"path": "$.total", "equals": 2}], "event": {"price": 1}}
 
 # By script: what stands in its sample event's place, and the status that it answers with.
 SCRIPTS: dict[str, tuple[Callable[[Shop, SamLocal], Json], int]] = {
-    "test_endpoint": (lambda shop, sam: {"url": f"{sam.within_reach(shop.site)}/_twin/state"}, 200),
+    "test_endpoint": (lambda shop, sam: {"url": f"{sam.within_reach(shop.site)}/_twin/faults"}, 200),
     "test_integration": (lambda shop, sam: script_scenarios.suite(shop, sam.within_reach(shop.site)), 200),
     "test_lambda": (lambda shop, _: {"function_name": shop.function(), **ORDER}, 200),
     "test_queue_roundtrip": (lambda shop, _: {"queue_name": quiet(shop)}, 200),

@@ -33,7 +33,7 @@ def shop(scripts: Scripts) -> Shop:
 
 
 def test_endpoint_of_a_twin_is_tested_and_its_answer_compared(shop):
-    url = f"{shop.site}/_twin/state"
+    url = f"{shop.site}/_twin/faults"
     answer = shop.call("test-endpoint", {"url": url, "json_checks": [{"path": "$.nothing", "exists": False}]})
     assert answer.status_code == 200, answer.body
     assert answer.result["timing"]["total_ms"] > 0
@@ -58,7 +58,7 @@ def test_suite_of_the_bucket_is_run_and_its_failure_told(shop):
         "base_url": shop.site,
         "stop_at_failure": False,
         "requests": [
-            {"name": "state", "path": "/_twin/state", "expect": {"status": 200}},
+            {"name": "state", "path": "/_twin/faults", "expect": {"status": 200}},
             {"name": "nowhere", "method": "DELETE", "path": "/nowhere", "expect": {"status": 204}},
         ],
     }

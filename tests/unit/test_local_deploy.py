@@ -1,3 +1,5 @@
+import fcntl
+import threading
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,18 @@ def test_libraries_that_cannot_be_installed_are_named(tmp_path):
     (tmp_path / "python" / "requirements.txt").write_text("six==no\n")
     with pytest.raises(deploy.BuildError, match="six==no"):
         deploy._install_natively(tmp_path)
+
+
+def test_build_waits_until_what_was_built_is_deployed(root: Path):
+    entered = threading.Event()
+
+    def build() -> None:
+        with deploy._folder_locked(root, fcntl.LOCK_EX):
+            entered.set()
+
+    with deploy._folder_locked(root, fcntl.LOCK_SH), deploy._folder_locked(root, fcntl.LOCK_SH):
+        other = threading.Thread(target=build)
+        other.start()
+        assert not entered.wait(0.3)
+    other.join(10)
+    assert entered.is_set()
