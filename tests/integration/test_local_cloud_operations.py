@@ -481,12 +481,9 @@ def test_a_redriven_execution_goes_on_where_it_failed(sandbox: Sandbox):
     assert done["output"]["first"] == "first"
     assert [row.get("good") or row.get("bad") for row in done["output"]["both"]] == ["good", "bad"]
     count = lambda name: len(s3.list_objects_v2(Bucket=bucket, Prefix=f"{name}/").get("Contents", []))
-    assert {name: count(name) for name in ("first", "good", "bad", "last")} == {
-        "first": 1,
-        "good": 1,
-        "bad": 2,
-        "last": 1,
-    }
+    assert {name: count(name) for name in ("first", "bad", "last")} == {"first": 1, "bad": 2, "last": 1}
+    # A branch that another one's failure cut off is run again, too.
+    assert count("good") in (1, 2)
     assert [row["type"] for row in sandbox.history(failed["executionArn"])].count("ExecutionRedriven") == 1
     with pytest.raises(ClientError, match="is SUCCEEDED and cannot be redriven"):
         states.redrive_execution(executionArn=failed["executionArn"])

@@ -349,3 +349,10 @@ def test_secret_at_the_cut_does_not_stay_in_part():
     for place in range(1, len(key) + 1):
         shown = Redactor().start("x" * (100 - place) + " " + key + " rest", 100)
         assert len(shown) <= 100 and key[:6] not in shown
+
+
+def test_line_of_a_private_key_is_hidden_wherever_else_it_stands():
+    body = "\n".join(f"c9AhA6Wc3nkdiAmpoCAqvrqYsYmaseGDJS88AwCQXrI3pQe/VkaWZ8wwGfQNPkt{n}" for n in range(9))
+    redactor = Redactor()
+    redactor.text(f"loaded -----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----")
+    assert "c9AhA6" not in redactor.text("grouped by c9AhA6Wc3nkdiAmpoCAqvrqYsYmaseGDJS88AwCQXrI3pQe/VkaW “*”")

@@ -16,6 +16,7 @@ from watchfloor.sensitive_text import (
     COOKIE,
     PASSWORD,
     PLACEHOLDER,
+    PRIVATE_KEY,
     SECRET,
     TOKEN,
     USUAL,
@@ -122,15 +123,16 @@ class Redactor:
         return self._placeholders[original]
 
     def _note(self, original: str, kind: str) -> None:
-        """Remember what will be a secret without its surroundings, too."""
-        is_telling = any(c.isdigit() for c in original) and any(c.isalpha() for c in original)
-        if (
-            kind in (SECRET, PASSWORD, TOKEN, COOKIE)
-            and is_telling
-            and len(original) >= _MIN_REPEATED
-            and len(self._repeated) < _MAX_REPEATED
-        ):
-            self._repeated.setdefault(original, kind)
+        """Remember what will be a secret without its surroundings, too; of a private key each of its pieces."""
+        for piece in re.split(r"[^A-Za-z0-9]+", original) if kind == PRIVATE_KEY else [original]:
+            is_telling = any(c.isdigit() for c in piece) and any(c.isalpha() for c in piece)
+            if (
+                kind in (SECRET, PASSWORD, TOKEN, COOKIE, PRIVATE_KEY)
+                and is_telling
+                and len(piece) >= _MIN_REPEATED
+                and len(self._repeated) < _MAX_REPEATED
+            ):
+                self._repeated.setdefault(piece, kind)
 
     def _seen_again(self, text: str) -> Iterator[Span]:
         for original, kind in self._repeated.items():
