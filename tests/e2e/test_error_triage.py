@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
-from zlib import crc32
 
 import pytest
 import requests
@@ -263,7 +261,8 @@ def test_services_begin_to_fail(broken):
 
 
 def test_none_of_100_planted_secrets_leaves_the_account(triage):
-    rows = planted(crc32(os.environ.get("WATCHFLOOR_SEED", "1").encode()), 100)
+    # These once gave a piece of a key away.
+    rows = planted(555528561, 100)
     assert len({row.kind for row in rows}) >= 20
     # In the error's own words, in its trace's lines, and in the lines before and after it.
     for number in range(10):
