@@ -1,5 +1,7 @@
+import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,27 @@ def test_list_of_log_groups_is_attached_and_detached(
             group: logs.describe_subscription_filters(logGroupName=group)["subscriptionFilters"] for group in groups
         }
         assert [group for group in groups if filters[group]] == list(attached)
+
+
+def test_condition_joins_a_list(sandbox: Sandbox):
+    parameters = {"Names": {"Type": "CommaDelimitedList", "Default": ""}, "Stage": {"Type": "String", "Default": "dev"}}
+    has_names = {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "Names"}]}, ""]}]}
+    is_ours = {"Fn::Equals": [{"Fn::Join": ["-", ["shop", {"Ref": "Stage"}]]}, "shop-dev"]}
+    topics = {name: {"Type": "AWS::SNS::Topic", "Condition": name} for name in ("HasNames", "IsOurs")}
+    conditions = {"HasNames": has_names, "IsOurs": is_ours}
+    body = json.dumps({"Parameters": parameters, "Conditions": conditions, "Resources": topics})
+    stacks = sandbox.client("cloudformation")
+
+    def resources(deploy: Callable[..., object], waiter: str, names: str) -> set[str]:
+        given = [{"ParameterKey": "Names", "ParameterValue": names}]
+        deploy(StackName="joined", TemplateBody=body, Parameters=given)
+        stacks.get_waiter(waiter).wait(StackName="joined", WaiterConfig={"Delay": 1})
+        return {
+            row["LogicalResourceId"] for row in stacks.describe_stack_resources(StackName="joined")["StackResources"]
+        }
+
+    assert resources(stacks.create_stack, "stack_create_complete", "") == {"IsOurs"}
+    assert resources(stacks.update_stack, "stack_update_complete", "a, b") == {"IsOurs", "HasNames"}
 
 
 def test_failure_names_the_resource_and_the_reason(root: Path, tmp_path: Path, local_cloud: LocalCloud):

@@ -189,6 +189,12 @@ def test_parameters_are_used_and_child_stacks_get_theirs(path):
             )
 
 
+@pytest.mark.parametrize("path", TEMPLATES)
+def test_condition_of_a_list_joins_it(path):
+    # Index 0 of an empty list is an error, and AWS does not say whether the list of '' is empty.
+    assert "Fn::Select" not in json.dumps(template(path).get("Conditions", {}))
+
+
 # --- nothing waits for ever, nothing fails unseen
 
 

@@ -1,4 +1,4 @@
-"""CloudFormation: transforms in nested stacks, state machines written in YAML."""
+"""CloudFormation: transforms in nested stacks, lists joined in conditions, state machines written in YAML."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ministack.services.cloudformation import _stacks, engine
 from local.cloud import anchors
 from local.cloud.overlay import step_functions
 
+_evaluate = engine._evaluate_conditions
 # The parameters of the nested stack whose template is about to be parsed: only there the transforms are missing.
 _nested_parameters: contextvars.ContextVar[list[dict[str, str]] | None] = contextvars.ContextVar(
     "nested_parameters", default=None
@@ -20,6 +21,9 @@ def install() -> None:
     parse_template = anchors.replace(
         "services.cloudformation.engine:_parse_template", lambda body: _parse(parse_template, body)
     )
+    # Each of these modules has its own name for it.
+    for module in ("engine", "handlers", "stacks", "changesets"):
+        anchors.replace(f"services.cloudformation.{module}:_evaluate_conditions", _conditions)
     deploy_nested = anchors.replace(
         "services.cloudformation.provisioners:_cfn_nested_stack_deploy",
         lambda *arguments, **keywords: _deploy_nested(deploy_nested, *arguments, **keywords),
@@ -59,6 +63,30 @@ def _update(
         before = (_stacks.get(stack_name) or {}).get("_resources", {}).get(logical_id, {})
         old_attrs = before.get("Attributes")
     return update(resource_type, physical_id, old_props, new_props, stack_name, logical_id, old_attrs)
+
+
+def _conditions(template: dict[str, Any], parameters: dict[str, Any]) -> dict[str, bool]:
+    """As MiniStack evaluates them, `Fn::Join` of lists besides."""
+    return _evaluate({**template, "Conditions": _joined(template.get("Conditions", {}), parameters)}, parameters)
+
+
+def _joined(node: Any, parameters: dict[str, Any]) -> Any:
+    """The conditions with a text in the place of every `Fn::Join`."""
+    if isinstance(node, list):
+        return [_joined(item, parameters) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if set(node) == {"Fn::Join"}:
+        delimiter, items = node["Fn::Join"]
+        return delimiter.join(_listed(items, parameters))
+    return {key: _joined(value, parameters) for key, value in node.items()}
+
+
+def _listed(items: Any, parameters: dict[str, Any]) -> list[str]:
+    if isinstance(items, dict):
+        # A list's value is kept as it was given.
+        return [item.strip() for item in str(parameters[items["Ref"]]["Value"]).split(",")]
+    return [str(parameters[item["Ref"]]["Value"]) if isinstance(item, dict) else item for item in items]
 
 
 def _parse(parse: Any, body: str) -> dict[str, Any]:
