@@ -12,7 +12,7 @@ import orjson
 from watchfloor.clients.documents import Documents
 from watchfloor.clients.incident_table import IncidentTable
 from watchfloor.clients.slack import Slack, UnknownOutcomeError
-from watchfloor.errors import TransientError
+from watchfloor.errors import InvalidInputError, TransientError
 from watchfloor.incidents import message_state, postponed, refreshed
 from watchfloor.layout import IncidentLayout
 from watchfloor.messages import incident_message
@@ -51,9 +51,7 @@ class IncidentMessages:
         self._table.keep_message(fingerprint, attempted=name)
         message = incident_message(report, state, buttons=self._slack.can_thread)
         try:
-            thread_ts = known.get("ts") if self._slack.can_thread else None
-            if thread_ts and not self._slack.update(known["channel"], thread_ts, message):
-                thread_ts = None
+            thread_ts = self._thread(known, message)
             posted = self._slack.post(message, name, thread_ts, again=again)
         except UnknownOutcomeError:
             raise
@@ -65,6 +63,18 @@ class IncidentMessages:
         place = {} if thread_ts else {"channel": posted.channel, "ts": posted.ts}
         self._table.keep_message(fingerprint, told=name, is_certain=posted.is_certain, shown=_digest(message), **place)
         return "sent" if posted.is_certain else "unknown"
+
+    def _thread(self, known: Mapping[str, Any], message: Mapping[str, Any]) -> str | None:
+        """The thread to go on with, its first message brought up to date; None where a new one has to begin."""
+        slack = self._slack
+        # The channel may be another one since, and a thread lies in one.
+        if not slack or not slack.can_thread or not known.get("ts") or known["channel"] != slack.channel:
+            return None
+        try:
+            return known["ts"] if slack.update(known["channel"], known["ts"], message) else None
+        except InvalidInputError:
+            # An earlier app's message, or one that is too old to be changed; what is wrong with all, `post` says.
+            return None
 
     def refresh(self, fingerprint: str) -> bool:
         """Bring the message up to date with its incident, where that has changed; False where there is none to change."""
