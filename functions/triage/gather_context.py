@@ -25,6 +25,7 @@ from watchfloor.reports import (
     context_of,
     function_of,
     lacks,
+    not_found,
     redacted_lines,
     request_facts,
     why_of,
@@ -60,7 +61,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
             failed.append((what, problem))
             return otherwise
 
-    lines, place = asked("the log around it", lambda: around(error, raw["first_message"]), ([], -1))
+    looked = asked("the log around it", lambda: around(error, raw["first_message"]), None)
+    lines, place = looked or ([], -1)
     seen = context_of(error, lines, place)
     facts = []
     if error.request_id:
@@ -78,6 +80,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     documents.write_json(layout.redacted, redactor.mapping)
     metrics.add_metric("SecretsRedacted", MetricUnit.Count, len(redactor.mapping))
     missing = [lacks(what, why_of(type(problem).__name__, str(problem), redactor)) for what, problem in failed]
+    missing += not_found(lines, place) if looked else []
     return {"lines": len(lines), "facts": len(facts), "missing": missing}
 
 

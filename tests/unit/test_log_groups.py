@@ -47,8 +47,9 @@ def test_lines_of_the_same_millisecond_are_told_apart_by_their_place(logs, now):
 
 
 def test_many_lines_of_the_same_millisecond_are_paged_through(logs, now):
-    put(logs, *[(now, f"line {number}") for number in range(900)])
-    assert around(logs, now, "line 700")[0] == [f"line {number}" for number in range(698, 703)]
+    for start in (0, 2_500):
+        put(logs, *[(now, f"line {number}") for number in range(start, start + 2_500)])
+    assert around(logs, now, "line 4700")[0] == [f"line {number}" for number in range(4_698, 4_703)]
 
 
 @pytest.mark.parametrize(

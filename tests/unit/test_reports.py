@@ -74,6 +74,14 @@ def test_secret_spread_over_lines_is_redacted():
     assert "MIIEpAIBAAKCAQEA7" not in str(told)
 
 
+def test_log_without_the_error_s_own_line_says_so():
+    assert reports.not_found([{"time": NOON, "text": "x"}], 0) == []
+    (before,) = reports.not_found([{"time": NOON, "text": "x"}], -1)
+    (nothing,) = reports.not_found([], -1)
+    assert before["what"] == nothing["what"] == "the log around it"
+    assert "those before its time" in before["why"] and "no lines before" in nothing["why"]
+
+
 def test_innermost_call_is_told_first():
     frames = [Frame("a.py", "outer", 1), Frame("b.py", "inner", 2)]
     told = reports.told_error(error(frames=tuple(frames)).to_dict())
@@ -131,7 +139,14 @@ def test_lines_of_the_request_that_are_shown_already_are_not_told_twice():
         (
             "com.acme.TimeoutException",
             "Read timed out after 30000 ms\n at x",
-            ["TimeoutException Read timed out after ms", "TimeoutException"],
+            ["TimeoutException read timed out after", "TimeoutException"],
+        ),
+        ("LookupError", "customer John Smith has no basket", ["LookupError customer has no basket", "LookupError"]),
+        ("", "order for Maria Gonzalez in Berlin failed", ["order for in failed"]),
+        (
+            "ModuleNotFoundError",
+            "No module named 'requests'",
+            ["ModuleNotFoundError no module named requests", "ModuleNotFoundError"],
         ),
         ("", "connection to 10.0.0.7:5432 refused for [EMAIL_1]", ["connection to refused for"]),
         ("", "42", []),

@@ -19,6 +19,7 @@ from watchfloor.foreign_text import one_line
 from watchfloor.incidents import Incident
 from watchfloor.log_events import DATA, ErrorEvent, LogBatch, LogEvent, errors_in
 from watchfloor.mails import subject_line
+from watchfloor.message_templates import MASK, template
 from watchfloor.redaction import PLACEHOLDER, Redactor
 from watchfloor.report_view import EARLIER, STACK_OVERFLOW
 from watchfloor.runs import console_link, root_failure
@@ -69,6 +70,14 @@ def context_of(error: ErrorEvent, lines: Sequence[Mapping[str, Any]], place: int
         for number, line in enumerate(lines, 1)
     ]
     return Context(error, rows)
+
+
+def not_found(lines: Sequence[Mapping[str, Any]], place: int) -> list[Json]:
+    """What is missing where the error's own line was not found; parameters as of `context_of`."""
+    if place >= 0:
+        return []
+    shown = "the lines shown are those before its time" if lines else "there are no lines before its time either"
+    return [lacks("the log around it", f"its own line was not found in the stream; {shown}")]
 
 
 def redacted_lines(rows: Sequence[Json], redactor: Redactor) -> list[Json]:
@@ -148,9 +157,8 @@ def request_facts(rows: Iterable[Mapping[str, Any]], shown: Iterable[Mapping[str
 
 def search_words(error: Mapping[str, Any]) -> list[str]:
     """What to search for, the most telling first: the error's type with its words, then its type."""
-    said = PLACEHOLDER.sub(" ", str(error.get("message") or ""))
-    said = said.strip().split("\n")[0]
     # Names, numbers and ids are those of one system only.
+    said = template(PLACEHOLDER.sub(" ", str(error.get("message") or ""))).replace(MASK, " ")
     said = re.sub(r"\S*(?:[\d_/\\@{}<>=]|::)\S*|[\"'`\[\](){}:;,]+", " ", said)
     kind = str(error.get("type") or "").rpartition(".")[2]
     words = " ".join(f"{kind} {said}".split())[:_QUERY_CHARACTERS].strip()
