@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field
 
+from watchfloor.clients.ecs_services import EcsServices
 from watchfloor.clients.script_runtime import Script, ScriptRun
-from watchfloor.errors import ConflictError, DeadlineError, NotFoundError
-from watchfloor.rollouts import Rollout, RolloutError, primary, rollout
+from watchfloor.errors import ConflictError, DeadlineError
+from watchfloor.rollouts import RolloutError, primary, rollout
 from watchfloor.scripts import Parameters
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
-LOOK_EVERY_SECONDS = 2
 
 
 class RestartService(Parameters):
@@ -25,7 +25,8 @@ class RestartService(Parameters):
 
 
 def restart_service(parameters: RestartService, run: ScriptRun) -> dict[str, Any]:
-    before = describe(parameters, run)
+    services = EcsServices(run.read("ecs"))
+    before = services.find(parameters.cluster, parameters.service_name)
     check(before, parameters)
     answer = run.write("ecs").update_service(
         cluster=parameters.cluster, service=parameters.service_name, forceNewDeployment=True
@@ -39,10 +40,14 @@ def restart_service(parameters: RestartService, run: ScriptRun) -> dict[str, Any
     if run.dry_run:
         return {**about, "desired_count": before["desiredCount"], "running_count": before["runningCount"]}
     deployment_id = primary(answer["service"])["id"]
-    last = follow(parameters, run, deployment_id)
+    last = run.follow(
+        lambda: rollout(services.find(parameters.cluster, parameters.service_name), deployment_id),
+        lambda seen: seen.is_over,
+        parameters.wait_seconds,
+    )
     if last.state == "FAILED":
         raise RolloutError(f"the restart of {parameters.service_name} failed, deployment {deployment_id}: {last}")
-    if last.state == "IN_PROGRESS" and parameters.wait_seconds:
+    if not last.is_over and parameters.wait_seconds:
         raise DeadlineError(
             f"{parameters.service_name} was restarted (deployment {deployment_id}), but is not stable after "
             f"{parameters.wait_seconds} s; ECS goes on: {last}"
@@ -65,27 +70,6 @@ def check(service: dict[str, Any], parameters: RestartService) -> None:
         raise ConflictError(
             f"the deployment {now['id']} of {name} is still going on; wait for it, or set replace_deployment"
         )
-
-
-def follow(parameters: RestartService, run: ScriptRun, deployment_id: str) -> Rollout:
-    """The deployment at its end, or as it stood when the time was up."""
-    seen: list[Rollout] = []
-
-    def look() -> bool:
-        seen.append(rollout(describe(parameters, run), deployment_id))
-        return seen[-1].state != "IN_PROGRESS"
-
-    run.wait_until(look, parameters.wait_seconds, every_seconds=LOOK_EVERY_SECONDS)
-    return seen[-1]
-
-
-def describe(parameters: RestartService, run: ScriptRun) -> dict[str, Any]:
-    found = run.read("ecs").describe_services(cluster=parameters.cluster, services=[parameters.service_name])[
-        "services"
-    ]
-    if not found:
-        raise NotFoundError(f"there is no service {parameters.service_name} in the cluster {parameters.cluster}")
-    return found[0]
 
 
 script = Script("oncall-restart-service", RestartService, restart_service, risk="medium", environment=os.environ)

@@ -6,20 +6,26 @@ import os
 from typing import Annotated, Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import ClientError
 from pydantic import Field, model_validator
 
-from watchfloor.clients.aws import error_code
+from watchfloor.clients.ecs_services import EcsServices
+from watchfloor.clients.lambda_functions import Concurrency
 from watchfloor.clients.script_runtime import Script, ScriptRun
-from watchfloor.errors import ConflictError, DeadlineError, InvalidInputError, NotFoundError
-from watchfloor.rollouts import RolloutError, primary, rollout
+from watchfloor.rollouts import primary, rollout
+from watchfloor.scaling import (
+    autoscaling_note,
+    check_bounds,
+    check_has_count,
+    check_provisioned,
+    check_tasks,
+    is_provisioned,
+)
 from watchfloor.scripts import Parameters
 
 ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 Count = Annotated[int, Field(ge=0, le=100_000)]
-LOOK_EVERY_SECONDS = 2
 
 
 class ScaleService(Parameters):
@@ -38,98 +44,75 @@ class ScaleService(Parameters):
 
     @model_validator(mode="after")
     def one_thing(self) -> ScaleService:
-        wanted = [
-            name
-            for name in ("desired_count", "reserved_concurrency", "provisioned_concurrency")
-            if getattr(self, name) is not None
-        ]
+        wanted = self.wanted
         if len(wanted) != 1:
             raise ValueError("give one of desired_count, reserved_concurrency and provisioned_concurrency")
-        target = "service_name" if wanted == ["desired_count"] else "function_name"
-        other = "function_name" if target == "service_name" else "service_name"
+        names = ("service_name", "function_name")
+        target, other = names if wanted == ["desired_count"] else reversed(names)
         if getattr(self, target) is None or getattr(self, other) is not None:
             raise ValueError(f"{wanted[0]} goes with {target}, and not with {other}")
         if (self.alias is not None) != (wanted == ["provisioned_concurrency"]):
             raise ValueError("alias goes with provisioned_concurrency")
         return self
 
+    @property
+    def wanted(self) -> list[str]:
+        names = ("desired_count", "reserved_concurrency", "provisioned_concurrency")
+        return [name for name in names if getattr(self, name) is not None]
+
 
 def scale_service(parameters: ScaleService, run: ScriptRun) -> dict[str, Any]:
-    if parameters.desired_count is not None:
-        return scale_tasks(parameters, run, parameters.desired_count)
-    if parameters.reserved_concurrency is not None:
-        return reserve(parameters, run, parameters.reserved_concurrency)
-    assert parameters.provisioned_concurrency is not None
-    return provision(parameters, run, parameters.provisioned_concurrency)
+    (wanted,) = parameters.wanted
+    count = getattr(parameters, wanted)
+    check_bounds(wanted, count, int(run.settings["MAX_COUNT"]), allow_zero=parameters.allow_zero)
+    if wanted == "desired_count":
+        return scale_tasks(parameters, run, count)
+    if wanted == "reserved_concurrency":
+        return reserve(parameters, run, count)
+    return provision(parameters, run, count)
 
 
 def scale_tasks(parameters: ScaleService, run: ScriptRun, count: int) -> dict[str, Any]:
-    check_bounds(parameters, run, "desired_count", count)
-    service = describe(parameters, run)
-    if service["status"] != "ACTIVE":
-        raise ConflictError(f"the service {parameters.service_name} is {service['status']}")
-    if service.get("schedulingStrategy") == "DAEMON":
-        raise ConflictError(f"the service {parameters.service_name} runs one task an instance; it has no count")
-    where = f"service/{parameters.cluster}/{parameters.service_name}"
-    note = check_autoscaling(parameters, run, "ecs", where, "ecs:service:DesiredCount", count)
-    about = {
-        "service_name": parameters.service_name,
-        "cluster": parameters.cluster,
-        "from_count": service["desiredCount"],
-        "to_count": count,
-        "autoscaling": note,
-    }
+    services, cluster, name = EcsServices(run.read("ecs")), parameters.cluster, parameters.service_name or ""
+    service = services.find(cluster, name)
+    check_has_count(service)
+    note = autoscaling(parameters, run, "ecs", f"service/{cluster}/{name}", "ecs:service:DesiredCount", count)
+    about = {"service_name": name, "cluster": cluster, "from_count": service["desiredCount"], "to_count": count}
+    about["autoscaling"] = note
     if service["desiredCount"] == count:
         return {**about, "running_count": service["runningCount"]}
-    run.write("ecs").update_service(cluster=parameters.cluster, service=parameters.service_name, desiredCount=count)
+    run.write("ecs").update_service(cluster=cluster, service=name, desiredCount=count)
     if run.dry_run:
         return about
-    return {**about, **follow_tasks(parameters, run, primary(service)["id"])}
-
-
-def follow_tasks(parameters: ScaleService, run: ScriptRun, deployment_id: str) -> dict[str, Any]:
-    seen = []
-
-    def look() -> bool:
-        seen.append(rollout(describe(parameters, run), deployment_id))
-        return seen[-1].state != "IN_PROGRESS"
-
-    run.wait_until(look, parameters.wait_seconds, every_seconds=LOOK_EVERY_SECONDS)
-    last = seen[-1]
-    if last.state == "FAILED":
-        raise RolloutError(f"the service was told to run {parameters.desired_count} tasks, but: {last}")
-    if last.state == "IN_PROGRESS" and parameters.wait_seconds:
-        raise DeadlineError(f"the service is not there after {parameters.wait_seconds} s; ECS goes on: {last}")
-    return {"running_count": last.running_count, "events": list(last.events), "is_stable": last.state == "COMPLETED"}
+    deployment_id = primary(service)["id"]
+    last = run.follow(
+        lambda: rollout(services.find(cluster, name), deployment_id), lambda seen: seen.is_over, parameters.wait_seconds
+    )
+    check_tasks(last, count, parameters.wait_seconds)
+    return {
+        **about,
+        "running_count": last.running_count,
+        "events": list(last.events),
+        "is_stable": last.state == "COMPLETED",
+    }
 
 
 def reserve(parameters: ScaleService, run: ScriptRun, count: int) -> dict[str, Any]:
-    check_bounds(parameters, run, "reserved_concurrency", count)
-    functions, name = run.read("lambda"), parameters.function_name
-    before = functions.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions")
-    about = {"function_name": name, "from_reserved": before, "to_reserved": count}
-    if before == count:
-        return about
-    run.write("lambda").put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=count)
-    return about
+    name = parameters.function_name or ""
+    before = Concurrency(run.read("lambda")).reserved(name)
+    if before != count:
+        run.write("lambda").put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=count)
+    return {"function_name": name, "from_reserved": before, "to_reserved": count}
 
 
 def provision(parameters: ScaleService, run: ScriptRun, count: int) -> dict[str, Any]:
-    check_bounds(parameters, run, "provisioned_concurrency", count)
-    if count == 0:
-        raise InvalidInputError("provisioned_concurrency: must be at least 1")
-    name, alias = parameters.function_name, parameters.alias
-    before = provisioned(parameters, run)
-    where = f"function:{name}:{alias}"
-    note = check_autoscaling(parameters, run, "lambda", where, "lambda:function:ProvisionedConcurrency", count)
+    concurrency, name, alias = Concurrency(run.read("lambda")), parameters.function_name or "", parameters.alias or ""
+    before = concurrency.provisioned(name, alias)
     was = before.get("RequestedProvisionedConcurrentExecutions")
-    about = {
-        "function_name": name,
-        "alias": alias,
-        "from_provisioned": was,
-        "to_provisioned": count,
-        "autoscaling": note,
-    }
+    dimension = "lambda:function:ProvisionedConcurrency"
+    note = autoscaling(parameters, run, "lambda", f"function:{name}:{alias}", dimension, count)
+    about = {"function_name": name, "alias": alias, "from_provisioned": was, "to_provisioned": count}
+    about["autoscaling"] = note
     if was == count:
         return {**about, "status": before["Status"]}
     run.write("lambda").put_provisioned_concurrency_config(
@@ -137,70 +120,18 @@ def provision(parameters: ScaleService, run: ScriptRun, count: int) -> dict[str,
     )
     if run.dry_run:
         return about
-    seen: list[dict[str, Any]] = []
-
-    def look() -> bool:
-        seen.append(provisioned(parameters, run))
-        return seen[-1].get("Status") != "IN_PROGRESS"
-
-    run.wait_until(look, parameters.wait_seconds, every_seconds=LOOK_EVERY_SECONDS)
-    last = seen[-1]
-    if last.get("Status") == "FAILED":
-        raise RolloutError(f"Lambda could not provision {count}: {last.get('StatusReason', 'no reason given')}")
-    if last.get("Status") == "IN_PROGRESS" and parameters.wait_seconds:
-        available = last.get("AvailableProvisionedConcurrentExecutions", 0)
-        raise DeadlineError(f"after {parameters.wait_seconds} s {available} of {count} are there; Lambda goes on")
+    last = run.follow(lambda: concurrency.provisioned(name, alias), is_provisioned, parameters.wait_seconds)
+    check_provisioned(last, count, parameters.wait_seconds)
     return {**about, "status": last.get("Status")}
 
 
-def check_bounds(parameters: ScaleService, run: ScriptRun, name: str, count: int) -> None:
-    """What the stack allows at most, and no accidental 0."""
-    most = int(run.settings["MAX_COUNT"])
-    if count > most:
-        raise InvalidInputError(f"{name}: must be at most {most}, which the stack's parameter ScriptMaxCount says")
-    if count == 0 and not parameters.allow_zero:
-        raise InvalidInputError(f"{name}: 0 stops it; set allow_zero if that is meant")
-
-
-def check_autoscaling(
+def autoscaling(
     parameters: ScaleService, run: ScriptRun, namespace: str, resource: str, dimension: str, count: int
 ) -> str | None:
-    """What automatic scaling makes of it; a count outside of its bounds is refused unless said otherwise."""
-    found = run.read("application-autoscaling").describe_scalable_targets(
+    targets = run.read("application-autoscaling").describe_scalable_targets(
         ServiceNamespace=namespace, ResourceIds=[resource], ScalableDimension=dimension
     )["ScalableTargets"]
-    if not found:
-        return None
-    least, most = found[0]["MinCapacity"], found[0]["MaxCapacity"]
-    if least <= count <= most:
-        return f"keeps it between {least} and {most}, and may change it again"
-    if not parameters.allow_outside_autoscaling:
-        raise ConflictError(
-            f"automatic scaling keeps {resource} between {least} and {most}, so {count} would not last; change these"
-            " bounds, or set allow_outside_autoscaling"
-        )
-    return f"keeps it between {least} and {most}; {count} lasts until it scales next"
-
-
-def describe(parameters: ScaleService, run: ScriptRun) -> dict[str, Any]:
-    found = run.read("ecs").describe_services(cluster=parameters.cluster, services=[parameters.service_name])[
-        "services"
-    ]
-    if not found:
-        raise NotFoundError(f"there is no service {parameters.service_name} in the cluster {parameters.cluster}")
-    return found[0]
-
-
-def provisioned(parameters: ScaleService, run: ScriptRun) -> dict[str, Any]:
-    """The alias' configuration, empty where nothing is provisioned."""
-    try:
-        return run.read("lambda").get_provisioned_concurrency_config(
-            FunctionName=parameters.function_name, Qualifier=parameters.alias
-        )
-    except ClientError as error:
-        if error_code(error) == "ProvisionedConcurrencyConfigNotFoundException":
-            return {}
-        raise
+    return autoscaling_note(resource, targets, count, allow_outside=parameters.allow_outside_autoscaling)
 
 
 script = Script("oncall-scale-service", ScaleService, scale_service, risk="medium", environment=os.environ)

@@ -3,16 +3,14 @@
 import datetime as dt
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.unit.canned import canned
-from tests.unit.scripts import World, module, scripts
+from tests.unit.scripts import World, scripts
 from watchfloor.scripts import same_plan
 
 NAME = "debug-queue"
-CALM: dict[str, list[float]] = {"age": [], "sent": [], "received": [], "deleted": []}
 
 
 @pytest.fixture
@@ -108,42 +106,6 @@ def test_queue_consumer_that_is_switched_off_comes_first(world):
         answer = world.call(NAME, {"queue_name": "orders"})
     assert answer.result["consumers"][0]["function"] == "ship"
     assert answer.result["findings"][0] == "its consumer ship is switched off"
-
-
-def about(**changes: Any) -> dict[str, Any]:
-    quiet = {"visible": 0, "in_flight": 0, "oldest_seconds": None, "retention_seconds": 345_600}
-    return {**quiet, **changes}
-
-
-@pytest.mark.parametrize(
-    ("name", "state", "flow", "words"),
-    [
-        (
-            "q",
-            about(visible=5, oldest_seconds=300_000),
-            CALM,
-            "messages are about to be lost: the oldest is 3 days old",
-        ),
-        (
-            "q",
-            about(visible=900),
-            {**CALM, "sent": [600], "received": [90], "deleted": [90]},
-            "it grows: 600 came and 90",
-        ),
-        ("q", about(visible=9), {**CALM, "received": [80], "deleted": [5]}, "its readers fail: 80 receives, but 5"),
-        ("q.fifo", about(in_flight=19_500), CALM, "19500 messages are in flight, which is about as many as SQS allows"),
-        ("q", about(), CALM, "it has no dead letter queue"),
-    ],
-)
-def test_queue_findings(world, name, state, flow, words):
-    said = module("debug_queue").said(name, state, flow, [], None, [])
-    assert said[0].startswith(words), said
-
-
-def test_queue_that_is_well_says_so_only(world):
-    dead = {"queue_name": "d", "after_receives": 3, "visible": 0}
-    flow = {**CALM, "sent": [50], "received": [50], "deleted": [50]}
-    assert module("debug_queue").said("q", about(), flow, [], dead, []) == ["0 messages wait; 0 are being worked on"]
 
 
 def test_queue_that_is_not_there(world):

@@ -139,6 +139,20 @@ def test_steps_and_waiting_are_planned_too(audit):
     assert (status, done, body["result"], body["changed"]) == (200, ["posted"], {"seen": "posted"}, True)
 
 
+def test_following_ends_with_the_end_or_with_the_time(audit, monkeypatch):
+    monkeypatch.setattr(script_runtime.time, "sleep", lambda _: None)
+
+    def follow(parameters, run):
+        ends, goes_on = iter("ab."), iter("abcdefgh")
+        return {
+            "end": run.follow(lambda: next(ends), lambda seen: seen == ".", 10),
+            "late": run.follow(lambda: next(goes_on), lambda seen: False, 4),
+            "once": run.follow(lambda: "x", lambda seen: False, 0),
+        }
+
+    assert call(follow)[1]["result"] == {"end": ".", "late": "c", "once": "x"}
+
+
 # --- errors
 
 

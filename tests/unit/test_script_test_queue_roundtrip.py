@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.scripts import World, module, scripts
+from tests.unit.scripts import World, scripts
+from watchfloor.clients import queues
 from watchfloor.scripts import same_plan
 
 NAME = "test-queue-roundtrip"
@@ -79,7 +80,7 @@ def test_queue_roundtrip_message_that_arrives_elsewhere(world):
 def test_queue_roundtrip_message_that_does_not_arrive(world, monkeypatch):
     queue(world, "orders"), queue(world, "shipments")
     clock = iter(range(0, 10_000, 2))
-    monkeypatch.setattr(module("test_queue_roundtrip"), "time", FakeTime(clock))
+    monkeypatch.setattr(queues, "time", FakeTime(clock))
     answer = world.call(NAME, {"queue_name": "orders", "arrives_at": "shipments", "wait_seconds": 5})
     assert answer.status_code == 409
     assert answer.body["changed"]

@@ -42,6 +42,11 @@ class Rollout:
     failed_task_count: int
     events: tuple[str, ...]
 
+    @property
+    def is_over(self) -> bool:
+        """Done or given up."""
+        return self.state != "IN_PROGRESS"
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "deployment_id": self.deployment_id,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, IncompleteReadError
 
 from watchfloor.errors import AccessDeniedError, TransientError
+
+T = TypeVar("T")
 
 _CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
 # For what can be done without.
@@ -44,6 +46,16 @@ def table(name: str) -> Any:
 
 def error_code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
+
+
+def or_none(call: Callable[[], T], missing: str) -> T | None:
+    """What an AWS call answers; None where its error's code says that there is no such thing."""
+    try:
+        return call()
+    except ClientError as error:
+        if error_code(error) == missing:
+            return None
+        raise
 
 
 @contextmanager

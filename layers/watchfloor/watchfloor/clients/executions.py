@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from botocore.exceptions import ClientError
 
-from watchfloor.clients.aws import error_code, passing_errors
+from watchfloor.clients.aws import error_code, or_none, passing_errors
 
 # The wait is over: answered before, timed out, or its execution ended.
 _NOBODY_WAITS = {"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"}
@@ -93,6 +93,11 @@ class Executions:
                 return False
             raise
         return True
+
+
+def find_execution(sfn: Any, execution_arn: str) -> dict[str, Any] | None:
+    """As DescribeExecution answers; None for one that nobody knows, or not yet."""
+    return or_none(lambda: sfn.describe_execution(executionArn=execution_arn), "ExecutionDoesNotExist")
 
 
 _REPORTING_STATES = {"ReportFailure", "RunFailed", "TriageFailed"}

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from watchfloor.clients.aws import error_code, passing_errors
+from watchfloor.clients.aws import error_code, or_none, passing_errors
 from watchfloor.errors import NotFoundError
 
 
@@ -30,3 +30,22 @@ class LambdaFunctions:
         """Have a function called, without waiting for it."""
         with passing_errors():
             self._functions.invoke(FunctionName=name, InvocationType="Event", Payload=payload)
+
+
+class Concurrency:
+    """What is kept for a function; `functions` is a boto3 Lambda client, its errors are named by who runs the script."""
+
+    def __init__(self, functions: Any) -> None:
+        self._functions = functions
+
+    def reserved(self, name: str) -> int | None:
+        """Concurrent executions; None where none are reserved."""
+        return self._functions.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions")
+
+    def provisioned(self, name: str, alias: str) -> dict[str, Any]:
+        """As GetProvisionedConcurrencyConfig answers; empty where nothing is provisioned."""
+        found = or_none(
+            lambda: self._functions.get_provisioned_concurrency_config(FunctionName=name, Qualifier=alias),
+            "ProvisionedConcurrencyConfigNotFoundException",
+        )
+        return found or {}

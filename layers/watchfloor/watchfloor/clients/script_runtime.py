@@ -177,6 +177,19 @@ class ScriptRun:
                 return answer
         return None
 
+    def follow(
+        self, look: Callable[[], T], is_over: Callable[[T], bool], seconds: float, *, every_seconds: float = 2
+    ) -> T:
+        """What `look` saw last: the end, or how it stood when the time was up. Not in a dry run, which has no end."""
+        seen: list[T] = []
+
+        def is_seen() -> bool:
+            seen.append(look())
+            return is_over(seen[-1])
+
+        self.wait_until(is_seen, seconds, every_seconds=every_seconds)
+        return seen[-1]
+
     # --- what the writer and the guard need
 
     def _call_aws(self, client: Any, service: str, method: str, answer: Any, parameters: dict[str, Any]) -> Any:
