@@ -52,7 +52,7 @@ def test_fingerprint_is_16_hex_digits_and_the_same_everywhere():
     ("message", "rule", "said"),
     [
         ('{"level":"error","message":"x","fingerprint":"billing-overlap"}', "explicit", "billing-overlap"),
-        (python(), "frames", "KeyError in price (/var/task/prices.py), called by handler (/var/task/handler.py)"),
+        (python(), "frames", "KeyError in price (/var/task/prices.py), whoever calls it, at “return PRICES[sku]”"),
         ("ERROR redis.ConnectionError: Error 111 connecting to 10.0.0.9:6379", "message", "connecting to *"),
         ("redis.exceptions.ConnectionError: lost 10.0.0.9:6379", "type", "redis.exceptions.ConnectionError “lost *”"),
         ("ERROR order 12 of user 'ann' lost", "message", "order * of user * lost"),
@@ -64,6 +64,48 @@ def test_fingerprint_says_which_rule_and_why(message, rule, said):
     assert given.rule == rule or (rule == "message" and given.rule == "type")
     assert said in given.reason
     assert given.basis
+
+
+def called_by(caller: str, kind: str, source: str, file: str = "prices.py") -> str:
+    return (
+        f'Traceback (most recent call last):\n  File "/var/task/{caller}.py", line 5, in {caller}\n    price(sku)\n'
+        f'  File "/var/task/{file}", line 9, in price\n    {source}\n{kind}: no'
+    )
+
+
+def test_defect_belongs_to_its_function_whoever_calls_it():
+    assert of(called_by("cart", "KeyError", "return PRICES[sku]")).value == (
+        of(called_by("invoice", "KeyError", "return PRICES[sku]")).value
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "file"),
+    [
+        ("SoldOutError", "check(sku)", "prices.py"),
+        ("KeyError", "raise KeyError(sku)", "prices.py"),
+        ("KeyError", "return data[key]", "json_utils.py"),
+    ],
+)
+def test_what_is_raised_on_purpose_or_in_shared_code_belongs_to_the_caller_too(kind, source, file):
+    one, other = (of(called_by(caller, kind, source, file)) for caller in ("cart", "invoice"))
+    assert one.value != other.value
+    assert "called by" in one.reason
+
+
+def test_error_of_the_languages_collections_is_a_defect():
+    trace = (
+        "java.lang.IllegalStateException: no\n\tat java.base/java.util.Scanner.ensureOpen(Scanner.java:1)\n"
+        "\tat com.acme.Stock.read(Stock.java:9)\n\tat com.acme.{}.run(X.java:3)\n"
+    )
+    assert of(trace.format("Import")).value == of(trace.format("Export")).value
+
+
+def test_full_heap_of_node_is_one_problem_wherever_v8_noticed():
+    one = (
+        "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n 1: 0xb9c1f0 node::Abort()"
+    )
+    assert of(one).value == of(one.replace("Reached", "Ineffective mark-compacts near")).value
 
 
 def test_explicit_field_wins_over_everything():

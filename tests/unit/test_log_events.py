@@ -426,6 +426,26 @@ def test_error_event_survives_json():
         assert ErrorEvent.from_dict(json.loads(json.dumps(error.to_dict()))) == error
 
 
+def test_trace_that_lambda_indents_by_no_break_spaces_has_its_lines_of_code():
+    trace = (
+        "[ERROR] KeyError: 'x'\nTraceback (most recent call last):\n  File \"/var/task/a.py\", line 5, in f\n    v[x]"
+    )
+    assert only(trace.replace("  ", "\u00a0\u00a0")).frames[0].source == "v[x]"
+
+
+def test_trace_whose_lines_rails_tags_with_the_request():
+    lines = ["NoMethodError (undefined method `x' for nil):", "", "app/models/review.rb:21:in `normalise'"]
+    error = only("F, [2026-11-01T10:00:00.1 #7] FATAL -- : " + "\n".join(f"[{REQUEST}] {line}" for line in lines))
+    assert (error.type, error.request_id, error.frames[0].function) == ("NoMethodError", REQUEST, "normalise")
+
+
+@pytest.mark.parametrize("wrapper", ["attributes", "payload", "context"])
+def test_object_of_an_exception_is_found_in_whatever_it_stands(wrapper):
+    exception = {"type": "IOError", "message": "no", "stacktrace": "a.rb:1:in `f'\nb.rb:2:in `g'"}
+    error = only(json.dumps({"level": "error", "msg": "x", wrapper: {"exception": exception}}))
+    assert (error.type, error.message, error.language) == ("IOError", "no", "ruby")
+
+
 def test_errors_in_cuts_long_texts_with_a_mark():
     error = only("ERROR " + "word " * 50_000)
     assert len(error.message) <= 4_000 and len(error.text) <= 16_000

@@ -4,6 +4,7 @@ import pytest
 
 from watchfloor.stack_frames import MAX_FRAMES, Frame, placed
 from watchfloor.stack_traces import CAUSE, CONTEXT, MEMBER, OUTERMOST, Trace, language_of_line, parse
+from watchfloor.trace_headers import header
 
 
 def parsed(text: str) -> Trace:
@@ -323,3 +324,35 @@ def test_in_app_is_the_team_s_own_code(language, file, module, expected):
 )
 def test_language_of_line(line, language):
     assert language_of_line(line) == language
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ValueError",
+        "botocore.exceptions.ClientError",
+        "ActiveRecord::RecordInvalid",
+        "Illuminate\\Database\\QueryException",
+        "Acme.Store`1+MissingException",
+        "com.acme.Http2ClientTLSHandshakeException",
+        "SHA256WithRSAException",
+    ],
+)
+def test_header_names_exceptions_of_every_language(name: str):
+    assert header(f"{name}: no") == (name, "no")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "c9AhA6tQxZ0bK2/Vn4sPq",
+        "pT7w/QmErrBase/Ka",
+        "dG9rZW4+Zm9vYmFyError",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36P",
+        "MIIEpAIBAAKCAQEA7f9Kc2VxYzB0aGlzSXNBS2V5Error: x",
+    ],
+)
+def test_header_pieces_of_keys_and_tokens_are_no_type(line: str):
+    assert header(line) is None
+    trace = parsed(f'Traceback (most recent call last):\n  File "/var/task/a.py", line 1, in f\n    x()\n{line}')
+    assert trace.main.type == ""

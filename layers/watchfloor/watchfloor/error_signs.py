@@ -97,6 +97,8 @@ _PLACES = re.compile(
     r"(?<![\w=:])(?:'[^']{1,80}'|\"[^\"]{1,80}\")(?!\w)|(?:\b[a-z]{2,10}:/)?/[^\s\"']{1,500}|[\w.\-]{1,120}\.(?:html?|"
     r"py|js|ts|rb|go|java|php|css|csv|json|txt|log|pdf|xml|ya?ml)\b"
 )
+# Where V8 noticed that its heap is full is chance.
+_V8_HEAP = re.compile(r"ERROR: .{0,200}(Allocation failed - (?:JavaScript heap|process) out of memory)")
 _WORD = re.compile(r"[^\W\d_]{3}")
 _DECORATED = re.compile(r"[\W_]{3}")
 _MAX_LINES = 40
@@ -138,6 +140,8 @@ def is_error(record: Record, trace: Trace | None) -> bool:
 def gist(text: str) -> str:
     """What a record without trace and type says: its first line, or where that says nothing the lines of failure."""
     lines = [line.strip() for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]]
+    if heap := _V8_HEAP.search("\n".join(lines)):
+        return heap[1]
     first = next((line for line in lines if _WORD.search(line)), "")
     if _FAILURE.search(first) or inline_type(first):
         return first

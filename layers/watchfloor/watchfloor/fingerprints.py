@@ -24,6 +24,20 @@ SPLITS = ("message", "log_group", "frames", "type", "text")
 # The raising function and its caller: deeper, one helper's error on many ways becomes many problems; with the raising
 # function alone, a helper that everybody calls becomes one.
 _PLACE_FRAMES = 2
+# A defect of the code itself belongs to the function that has it, whoever calls that.
+_DEFECT_WORDS = """
+    KeyError IndexError AttributeError NameError UnboundLocalError ZeroDivisionError TypeError ReferenceError RangeError
+    NullPointerException ArrayIndexOutOfBoundsException StringIndexOutOfBoundsException IndexOutOfBoundsException
+    ClassCastException ArithmeticException ConcurrentModificationException NoSuchElementException
+    NullReferenceException IndexOutOfRangeException InvalidCastException DivideByZeroException KeyNotFoundException
+    NoMethodError FrozenError DivisionByZeroError FunctionClauseError MatchError CaseClauseError ArithmeticError
+    """
+_DEFECTS = frozenset((*_DEFECT_WORDS.split(), "runtime error", "fatal error"))
+# What stands in such a file is called from anywhere, and raised on purpose is what the caller is to answer for.
+_SHARED = re.compile(r"util|helper|common|shared", re.IGNORECASE)
+_RAISED = re.compile(r"raise\b|throw\b")
+# Its collections are the language itself.
+_COLLECTIONS = re.compile(r"java\.util\.[A-Z]|System\.(?:Linq|Collections|Nullable|ThrowHelper)\b")
 
 _CYCLE_FRAMES = 40
 _ENDLESS = re.compile(
@@ -184,39 +198,51 @@ def _places(error: ErrorEvent, main: Raised) -> list[str]:
         # Where an endless recursion runs out of stack is chance; what it consists of is not.
         called = Counter(place(error.language, frame) for frame in main.frames[-_CYCLE_FRAMES:] if frame.in_app)
         return sorted(name for name, count in called.items() if name and count > 1) or sorted(filter(None, called))
-    names: list[str] = []
-    for frame in reversed(main.frames):
-        if not frame.in_app:
-            continue
-        name = place(error.language, frame)
-        if not name or name in names:
-            # Recursion and its depth say nothing.
-            continue
-        names.append(name)
-        if len(names) == _PLACE_FRAMES:
-            break
-    if not names:
+    own = _own(error, main)
+    if not own:
         return []
-    innermost = next(frame for frame in reversed(main.frames) if frame.in_app and place(error.language, frame))
-    if innermost.source:
+    source = next(iter(own.values())).source
+    if source:
         # A long number in code is a value that a template wrote into it.
-        return [*names, re.sub(r"\d{5,}", "*", re.sub(r"\s+", " ", innermost.source))[:200]]
-    return names
+        return [*own, re.sub(r"\d{5,}", "*", re.sub(r"\s+", " ", source))[:200]]
+    return list(own)
+
+
+def _own(error: ErrorEvent, main: Raised) -> dict[str, Frame]:
+    """The frames of the team's own code that count, by place, the innermost first."""
+    own: dict[str, Frame] = {}
+    count = _PLACE_FRAMES
+    for frame in reversed(main.frames):
+        name = place(error.language, frame) if frame.in_app else ""
+        if not name:
+            continue
+        if not own and _is_defect(main, name, frame):
+            count = 1
+        # Recursion and its depth say nothing.
+        own.setdefault(name, frame)
+        if len(own) == count:
+            break
+    return own
+
+
+def _is_defect(main: Raised, name: str, frame: Frame) -> bool:
+    if _SHARED.search(name) or _RAISED.match(frame.source.strip()):
+        return False
+    return _type_name(main.type) in _DEFECTS or _COLLECTIONS.match(main.frames[-1].module) is not None
 
 
 def _shown(error: ErrorEvent, main: Raised) -> str:
     shown: list[str] = []
-    for frame in reversed(main.frames):
-        if not frame.in_app or not place(error.language, frame):
-            continue
+    own = _own(error, main)
+    for frame in own.values():
         owner = f"{frame.module}." if frame.module and error.language in (JAVA, DOTNET, GO) else ""
         text = f"{owner}{frame.function}" + (f" ({frame.file})" if frame.file else "")
         if text not in shown:
             shown.append(text)
-        if len(shown) == _PLACE_FRAMES:
-            break
-    innermost = next(frame for frame in reversed(main.frames) if frame.in_app)
-    return ", called by ".join(shown) + (f", at “{cut(innermost.source, 200)}”" if innermost.source else "")
+    name, innermost = next(iter(own.items()))
+    whoever = ", whoever calls it" if _is_defect(main, name, innermost) else ""
+    at = f", at “{cut(innermost.source, 200)}”" if innermost.source else ""
+    return ", called by ".join(shown) + whoever + at
 
 
 # --- where a frame is, whatever was deployed when and where ----------------------------------------------------------

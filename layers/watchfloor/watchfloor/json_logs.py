@@ -29,21 +29,21 @@ _MESSAGE = _MESSAGE_WORDS.split()
 _TYPE_WORDS = """
     error.type exception.type exception_name errortype error_type exception.class exception.exception_class
     exception_class exception.classname exception.name exceptiontype exc_type thrown.name err.type err.name err.class
-    error.name error.class error.kind error_class errorclass stack_trace.type attributes.exception.type
-    attributes.error.type thrown.class throwable.classname throwable.class
+    error.name error.class error.kind error_class errorclass stack_trace.type thrown.class throwable.classname
+    throwable.class
     """
 _TYPE = _TYPE_WORDS.split()
 _CAUSE_WORDS = """
     error.message exception.message errormessage exception_message exception.exception_message err.message error.msg
     thrown.message err.msg stack_trace.value exc_value error_message error.reason error err
-    attributes.exception.message throwable.message cause reason
+    throwable.message cause reason
     """
 _CAUSE = _CAUSE_WORDS.split()
 _STACK_WORDS = """
     stack_trace stacktrace error.stack_trace error.stack error.stacktrace exception.stacktrace exception.stack_trace
     exception.stack err.stack stack exc_info exception @x errorverbose trace traceback error.traceback backtrace
-    error.backtrace exception.backtrace thrown.extendedstacktrace thrown.stacktrace attributes.exception.stacktrace
-    thrown err error exc_text context.exception throwable.stacktrace throwable error_stack exceptions
+    error.backtrace exception.backtrace thrown.extendedstacktrace thrown.stacktrace
+    thrown err error exc_text throwable.stacktrace throwable error_stack error_backtrace exceptions
     """
 _STACK = _STACK_WORDS.split()
 _EXPLICIT_WORDS = """
@@ -61,6 +61,8 @@ _REQUEST = _REQUEST_WORDS.split()
 _SHORT_LEVELS: dict[Any, str] = {"F": ERROR, "E": ERROR, "W": WARN, "I": INFO}
 # Wherever these stand in a record (a task's cause, a rejection's reason), they speak of the error.
 _ANYWHERE = frozenset(["errortype", "errormessage", "stacktrace", "stack_trace"])
+# So does such an object, whatever it stands in.
+_OBJECTS = frozenset(["error", "err", "exception", "thrown", "throwable"])
 _PLATFORM = ["type", "record.status", "record.errortype"]
 
 
@@ -126,7 +128,10 @@ def _fields(data: dict[str, Any]) -> dict[str, Any]:
         wrapper, _, inner = path.partition(".")
         if inner and wrapper in ("message", "msg", "log"):
             fields.setdefault(inner, value)
-        name = path.rpartition(".")[2]
+        parts = path.split(".")
+        for index in (index for index, part in enumerate(parts) if index and part in _OBJECTS):
+            fields.setdefault(".".join(parts[index:]), value)
+        name = parts[-1]
         if name in _ANYWHERE:
             fields.setdefault(name, value)
         if isinstance(value, str) and value[:1] == "{" and "." in path and nested < _MAX_NESTED:

@@ -197,6 +197,9 @@ def plain(text: str) -> Record:
     if at and len(head) > len(line):
         body += head[len(line) :]
     body, level = _named_first(body, level)
+    if request:
+        # Rails writes its tags before every line.
+        rest = rest.replace(f"[{request}] ", "")
     whole = f"{body}\n{_bare(rest, line[:_SAME_START])}" if rest else body
     logfmt = _logfmt(body) if "msg=" in body or "message=" in body or _KLOG_QUOTED.match(body) else None
     if request is None and (match := _REQUEST.search(line)):

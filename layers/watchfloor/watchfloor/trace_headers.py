@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 
-TYPE = r"[A-Za-z_$][\w$]{0,100}(?:(?:\.|::|\\|/)[A-Za-z_$][\w$`+]{0,100}){0,15}"
+_NAME = r"[A-Za-z_$][\w$]{0,100}"
+# a.b.C, A::B, A\\B; in .NET also a.B`1+C.
+TYPE = rf"{_NAME}(?:(?:\.|::|\\){_NAME}(?:`\d{{1,2}})?(?:\+{_NAME})?){{0,15}}"
+# What a name is made of: "TLS", "Handshake", "2".
+_PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_MIN_PIECE, _LONG_NAME = 2.5, 12
+_SEPARATOR = re.compile(r"\.|::|\\|\+")
 _HEADER = re.compile(
     rf"^({TYPE})(?:\[[\w,` .]{{1,80}}\])?(?: \[([A-Z][A-Z0-9_]{{2,60}})\])?(?: \(0x[0-9A-Fa-f]{{8}}\))?(?:\s?: (.*)|"
     rf":)?$",
@@ -41,11 +47,22 @@ def ends_like_a_type(name: str) -> bool:
 
 def is_type_name(name: str) -> bool:
     """Whether a word reads as the name of an exception's class."""
-    last = re.split(r"\.|::|\\|\+|/", name)[-1]
+    last = _SEPARATOR.split(name)[-1]
+    if is_random(name):
+        return False
     if _TYPE_ENDING.search(name):
         return bool(last) and (last[0].isupper() or "_" in last or name[0].isupper())
     # my.package.Thing and My::Thing; not file.py, not "level.Something" of prose.
     return len(name) > len(last) and last[:1].isupper() and not last.isupper() and last.isidentifier()
+
+
+def is_random(name: str) -> bool:
+    """Whether a name has a piece of a key or a token in it, whose letters change their case all the time."""
+    for part in _SEPARATOR.split(name):
+        pieces = _PIECE.findall(part)
+        if len(part) >= _LONG_NAME and sum(map(len, pieces)) < _MIN_PIECE * len(pieces):
+            return True
+    return False
 
 
 def header(line: str) -> tuple[str, str] | None:

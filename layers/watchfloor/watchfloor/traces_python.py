@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from watchfloor.stack_frames import CAUSE, CONTEXT, MEMBER, OUTERMOST, Frame, Raised
-from watchfloor.trace_headers import TYPE, header, named
+from watchfloor.trace_headers import TYPE, header, is_random, named
 
 FRAME = re.compile(r'^[\s|>]{0,60}File "([^"]{1,500})", line (\d{1,9})(?:, in (.{1,200}))?$')
 _START = "Traceback (most recent call last)"
@@ -53,7 +53,8 @@ def python(lines: list[str]) -> list[Raised]:
             source = ""
             if index < len(lines):
                 after = _GROUP_BAR.sub("", lines[index], count=1) if "|" in lines[index][:200] else lines[index]
-                if after[:1] in " \t" and not FRAME.match(after) and not _MARKS.match(after):
+                # Lambda indents by no-break spaces.
+                if after[:1].isspace() and not FRAME.match(after) and not _MARKS.match(after):
                     source = after.strip()
                     index += 1
             frames.append(Frame(found[1], found[3] or "<module>", int(found[2]), source=source))
@@ -61,7 +62,7 @@ def python(lines: list[str]) -> list[Raised]:
         if not frames:
             before.append(line)
             continue
-        if not line.strip() or line[0] in " \t" or _MARKS.search(line):
+        if not line.strip() or line[0].isspace() or _MARKS.search(line):
             continue
         if not wants_type:
             continue
@@ -88,11 +89,11 @@ def python(lines: list[str]) -> list[Raised]:
 
 def _header(line: str) -> tuple[str, str] | None:
     found = re.match(rf"^({TYPE})(?:: (.*))?$", line)
-    return (
-        (found[1], found[2] or "")
-        if found and (found[2] is not None or "." in found[1] or found[1][0].isupper())
-        else None
-    )
+    if not found or is_random(found[1]):
+        return None
+    if found[2] is None and (not found[1][0].isupper() or any(map(str.isdigit, found[1]))) and "." not in found[1]:
+        return None
+    return found[1], found[2] or ""
 
 
 def _continues_message(line: str) -> bool:
