@@ -47,7 +47,7 @@ test: $(VENV)/.test-ready  ## All tests that need neither Docker nor a real Open
 lint: $(VENV)/.test-ready  ## ruff, mypy, cfn-lint, sam validate, state machine and script rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy layers/watchfloor/watchfloor local models bench
+	@$(BIN)/mypy layers/watchfloor/watchfloor local models bench tests
 	@for f in functions/*/; do $(BIN)/mypy $$f; done
 	@$(BIN)/cfn-lint $(TEMPLATES)
 	@for t in $(TEMPLATES); do SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(BIN)/sam validate --lint --template $$t; done

@@ -20,13 +20,14 @@ import time
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from types import ModuleType
 from typing import Any, Self
 
 import boto3
 import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
 from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.events.models import EventPattern
@@ -98,21 +99,18 @@ class Fault:
     after: bool = False
 
 
-@dataclass
-class Context:
+class Context(LambdaContext):
     """What Lambda hands to a function besides the event."""
 
-    function_name: str
-    remaining_milliseconds: int
-    memory_limit_in_mb: int = 512
-    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    def __init__(self, function_name: str, remaining_milliseconds: int) -> None:
+        self._function_name = function_name
+        self._invoked_function_arn = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function_name}"
+        self._memory_limit_in_mb = 512
+        self._aws_request_id = str(uuid.uuid4())
+        self._remaining_milliseconds = remaining_milliseconds
 
-    @property
-    def invoked_function_arn(self) -> str:
-        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.function_name}"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.remaining_milliseconds
+    def get_remaining_time_in_millis(self) -> int:  # type: ignore[override]  # ours differs from call to call
+        return self._remaining_milliseconds
 
 
 class Cloud:

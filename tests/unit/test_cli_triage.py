@@ -10,12 +10,14 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from rich.style import Style
 
 from local import cli, sandbox, slack_text, triage_commands
 from local.log_groups import Attached, LogGroups
@@ -301,7 +303,8 @@ def incident_table(monkeypatch) -> Iterator[IncidentTable]:
             new = Arrivals(
                 fingerprint, 3, seen - 600, seen, {day_of(seen): 3}, title, "E", "E in f", "/aws/lambda/shop"
             )
-            incidents.change(fingerprint, lambda one, new=new: record(one, new, now=1.8e9, reopen_after_seconds=1e6))
+            counted = partial(record, new=new, now=1.8e9, reopen_after_seconds=1e6)
+            incidents.change(fingerprint, counted)
             incidents.change(fingerprint, lambda one: started(one, 1, now=1.8e9))
         yield incidents
 
@@ -457,7 +460,7 @@ def test_event_without_a_message_says_why(pretend, tmp_path, capsys, received, t
 
 
 def test_slack_text_shows_what_slack_would():
-    blocks = [
+    blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": "It broke"}},
         {"type": "section", "text": {"type": "mrkdwn", "text": "*Cause* in `a&amp;b`\n```\n&lt;raw&gt;\n```"}},
         {
@@ -477,5 +480,6 @@ def test_slack_text_shows_what_slack_would():
     assert plain[2].strip() == "<raw>"
     assert "1970-01-01 · the log" in plain
     assert "[ Resolve … ]" in plain
-    (link,) = [span.style.link for line in shown for span in line.spans if getattr(span.style, "link", None)]
+    styles = [span.style for line in shown for span in line.spans]
+    (link,) = [style.link for style in styles if isinstance(style, Style) and style.link]
     assert link == "https://example.com/?a=1&b=2"

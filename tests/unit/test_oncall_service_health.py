@@ -119,12 +119,13 @@ def test_alarm_without_data_alone_says_nothing_either_way(world):
 @pytest.fixture
 def only_alarms(monkeypatch):
     """The script's role may look at nothing else."""
-    make_api_call = BaseClient._make_api_call
+    make_api_call = getattr(BaseClient, "_make_api_call")  # noqa: B009 - no type stub knows it
 
     def asked(client, operation, parameters):
         if operation in ("DescribeServices", "GetFunctionConfiguration", "DescribeDBInstances"):
-            error = {"Error": {"Code": "AccessDeniedException", "Message": f"may not {operation}"}}
-            raise ClientError(error, operation)
+            raise ClientError(
+                {"Error": {"Code": "AccessDeniedException", "Message": f"may not {operation}"}}, operation
+            )
         return make_api_call(client, operation, parameters)
 
     monkeypatch.setattr(BaseClient, "_make_api_call", asked)

@@ -76,7 +76,7 @@ def test_queue_findings(name, state, flow, words):
 
 def test_queue_that_is_well_says_so_only():
     dead = {"queue_name": "d", "after_receives": 3, "visible": 0}
-    flow = {**CALM, "sent": [50], "received": [50], "deleted": [50]}
+    flow: dict[str, list[float]] = {**CALM, "sent": [50], "received": [50], "deleted": [50]}
     assert findings("q", about(), flow, [], dead, []) == ["0 messages wait; 0 are being worked on"]
 
 

@@ -173,12 +173,12 @@ def test_check_wants_the_event_to_be_valid(project):
 
 @pytest.mark.parametrize(("said", "agrees"), [("y\n", True), ("Yes\n", True), ("\n", False), ("no\n", False)])
 def test_approval_by_command_is_asked_for_once_the_plan_is_shown(monkeypatch, said, agrees):
-    stdin = io.StringIO(said)
-    stdin.isatty = lambda: True
+    stdin, shown = io.StringIO(said), io.StringIO()
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", stdin)
-    console = Console(file=io.StringIO())
+    console = Console(file=shown)
     assert script_commands._agreed(console, argparse.Namespace(json=False)) == agrees
-    assert "Let it run? [y/N]" in console.file.getvalue()
+    assert "Let it run? [y/N]" in shown.getvalue()
     assert script_commands._agreed(console, argparse.Namespace(json=True))
 
 

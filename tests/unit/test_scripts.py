@@ -28,7 +28,7 @@ from watchfloor.scripts import (
 
 class Example(Parameters):
     service_name: Annotated[str, Field(pattern=r"^[a-z-]+$")]
-    count: int = Field(1, ge=0, le=10)
+    count: int = Field(default=1, ge=0, le=10)
     password: SecretStr | None = None
 
 
