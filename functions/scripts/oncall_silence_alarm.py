@@ -7,26 +7,22 @@ this function, nothing stays silent for ever; the schedule's description says wh
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 import os
-import re
 from typing import Annotated, Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import ClientError
 from pydantic import Field
 
-from watchfloor.clients.aws import error_code
+from watchfloor.clients.alarms import Alarms
+from watchfloor.clients.schedules import Schedules
 from watchfloor.clients.script_runtime import Script, ScriptRun
-from watchfloor.errors import ConflictError, NotFoundError
+from watchfloor.errors import ConflictError
 from watchfloor.scripts import Parameters
+from watchfloor.silences import check_owner, schedule_name, scheduled_end, told
 
 AlarmName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
 Reason = Annotated[str, Field(min_length=5, max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")]
 MAX_MINUTES = 24 * 60
-TARGET = "arn:{partition}:scheduler:::aws-sdk:cloudwatch:enableAlarmActions"
-_DESCRIPTION_CHARACTERS = 512
 
 
 class SilenceAlarm(Parameters):
@@ -36,92 +32,30 @@ class SilenceAlarm(Parameters):
 
 
 def silence_alarm(parameters: SilenceAlarm, run: ScriptRun) -> dict[str, Any]:
-    alarm = describe(run, parameters.alarm_name)
-    schedule = scheduled_end(run, parameters.alarm_name)
-    before = {
-        "alarm_name": parameters.alarm_name,
-        "alarm_state": alarm["StateValue"],
-        "was_silent": not alarm["ActionsEnabled"],
-        "was_silent_until": end_of(schedule),
-        "was_silenced_by": (schedule or {}).get("Description"),
-    }
+    alarms, name = Alarms(run.read("cloudwatch")), parameters.alarm_name
+    alarm = alarms.find(name)
+    end_name = schedule_name(run.settings["SCHEDULE_PREFIX"], name)
+    end = Schedules(run.read("scheduler")).find(end_name)
+    check_owner(alarm, end, minutes=parameters.minutes)
+    before = told(alarm, end)
     if parameters.minutes == 0:
-        return {**before, **end_silence(parameters, run, alarm, schedule)}
-    if not alarm["ActionsEnabled"] and schedule is None:
-        raise ConflictError(
-            f"the actions of {parameters.alarm_name} are off already, and not by this script: at its end they would be"
-            " turned on against somebody's will"
-        )
+        if end:
+            # The other way round a crash would leave the alarm silent.
+            run.write("cloudwatch").enable_alarm_actions(AlarmNames=[name])
+            run.write("scheduler").delete_schedule(Name=end_name)
+        return {**before, "silent_until": None}
     until = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(minutes=parameters.minutes)
-    arguments = schedule_arguments(parameters, run, until)
-    if schedule is None:
+    why = f"{run.requested_by}: {parameters.reason}"
+    arguments = {"Name": end_name, **scheduled_end(name, until, why, run.settings["RESTORE_ROLE_ARN"])}
+    if end is None:
         run.write("scheduler").create_schedule(**arguments)
     else:
         run.write("scheduler").update_schedule(**arguments)
     if alarm["ActionsEnabled"]:
-        run.write("cloudwatch").disable_alarm_actions(AlarmNames=[parameters.alarm_name])
-    result = {**before, "silent_until": until.isoformat(), "extended": schedule is not None}
-    if not run.dry_run and describe(run, parameters.alarm_name)["ActionsEnabled"]:
-        raise ConflictError(f"the actions of {parameters.alarm_name} were turned on again at once, by somebody else")
-    return result
-
-
-def end_silence(
-    parameters: SilenceAlarm, run: ScriptRun, alarm: dict[str, Any], schedule: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Actions on first, then the schedule away: the other way round a crash would leave the alarm silent."""
-    if schedule is None:
-        if not alarm["ActionsEnabled"]:
-            raise ConflictError(f"the actions of {parameters.alarm_name} are off, but not by this script")
-        return {"silent_until": None}
-    run.write("cloudwatch").enable_alarm_actions(AlarmNames=[parameters.alarm_name])
-    run.write("scheduler").delete_schedule(Name=schedule["Name"])
-    return {"silent_until": None}
-
-
-def describe(run: ScriptRun, name: str) -> dict[str, Any]:
-    found = run.read("cloudwatch").describe_alarms(AlarmNames=[name], AlarmTypes=["MetricAlarm", "CompositeAlarm"])
-    alarms = found.get("MetricAlarms", []) + found.get("CompositeAlarms", [])
-    if not alarms:
-        raise NotFoundError(f"there is no alarm {name}")
-    return alarms[0]
-
-
-def scheduled_end(run: ScriptRun, alarm_name: str) -> dict[str, Any] | None:
-    """The schedule that is to end the alarm's silence, if it is silent by this script."""
-    try:
-        return run.read("scheduler").get_schedule(Name=schedule_name(run, alarm_name))
-    except ClientError as error:
-        if error_code(error) == "ResourceNotFoundException":
-            return None
-        raise
-
-
-def schedule_arguments(parameters: SilenceAlarm, run: ScriptRun, until: dt.datetime) -> dict[str, Any]:
-    role_arn = run.settings["RESTORE_ROLE_ARN"]
-    return {
-        "Name": schedule_name(run, parameters.alarm_name),
-        "Description": f"{run.requested_by}: {parameters.reason}"[:_DESCRIPTION_CHARACTERS],
-        "ScheduleExpression": f"at({until:%Y-%m-%dT%H:%M:%S})",
-        "ScheduleExpressionTimezone": "UTC",
-        "FlexibleTimeWindow": {"Mode": "OFF"},
-        "ActionAfterCompletion": "DELETE",
-        "Target": {
-            "Arn": TARGET.format(partition=role_arn.split(":")[1]),
-            "RoleArn": role_arn,
-            "Input": json.dumps({"AlarmNames": [parameters.alarm_name]}),
-        },
-    }
-
-
-def schedule_name(run: ScriptRun, alarm_name: str) -> str:
-    """One schedule an alarm; alarm names may hold what schedule names may not."""
-    return f"{run.settings['SCHEDULE_PREFIX']}{hashlib.sha256(alarm_name.encode()).hexdigest()[:16]}"
-
-
-def end_of(schedule: dict[str, Any] | None) -> str | None:
-    found = re.fullmatch(r"at\((.+)\)", (schedule or {}).get("ScheduleExpression", ""))
-    return f"{found[1]}+00:00" if found else None
+        run.write("cloudwatch").disable_alarm_actions(AlarmNames=[name])
+    if not run.dry_run and alarms.find(name)["ActionsEnabled"]:
+        raise ConflictError(f"the actions of {name} were turned on again at once, by somebody else")
+    return {**before, "silent_until": until.isoformat(), "extended": end is not None}
 
 
 script = Script("oncall-silence-alarm", SilenceAlarm, silence_alarm, risk="medium", environment=os.environ)
