@@ -159,9 +159,16 @@ class Desk:
         try:
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
         except logs.exceptions.ResourceAlreadyExistsException:
-            return
+            pass
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, logStreamNames=[stream])
+        there = {(row["timestamp"], row["message"]) for page in pages for row in page["events"]}
         rows = sorted(
-            ({"timestamp": row["timestamp"], "message": row["message"]} for row in events if row["message"]),
+            (
+                {"timestamp": row["timestamp"], "message": row["message"]}
+                for row in events
+                if row["message"] and (row["timestamp"], row["message"]) not in there
+            ),
             key=lambda row: row["timestamp"],
         )
-        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=rows)
+        if rows:
+            logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=rows)

@@ -40,16 +40,16 @@ def event_of(source: str) -> dict[str, Any]:
     if isinstance(document, dict) and "awslogs" in document:
         return document
     if isinstance(document, dict) and "logEvents" in document:
-        return packed({"messageType": "DATA_MESSAGE", "logGroup": GROUP, "logStream": STREAM, **document})
+        return packed({"messageType": "DATA_MESSAGE", "logGroup": GROUP, "logStream": _stream(), **document})
     if isinstance(document, dict) and isinstance(document.get("events"), list):
         return _of_answer(source, document)
     return of_lines(text.splitlines(), source)
 
 
 def of_lines(
-    lines: list[str], source: str = "", *, group: str = GROUP, stream: str = STREAM, now: float | None = None
+    lines: list[str], source: str = "", *, group: str = GROUP, stream: str = "", now: float | None = None
 ) -> dict[str, Any]:
-    """An event whose log events are these lines, a millisecond apart, the last one just now."""
+    """An event whose log events are these lines, a millisecond apart, the last one just now; in a stream of their own."""
     if not any(line.strip() for line in lines):
         raise UserError(f"{source} has no line in it", "Name a log, or a subscription event (docs/triage.md).")
     if len(lines) > MAX_EVENTS:
@@ -60,7 +60,13 @@ def of_lines(
         for number, line in enumerate(lines, start=1)
         if line.strip()
     ]
-    return packed({"messageType": "DATA_MESSAGE", "logGroup": group, "logStream": stream, "logEvents": events})
+    about = {"messageType": "DATA_MESSAGE", "logGroup": group, "logStream": stream or _stream()}
+    return packed({**about, "logEvents": events})
+
+
+def _stream() -> str:
+    """A stream for what comes without one: no other file's lines stand around its errors."""
+    return f"{STREAM}-{uuid.uuid4().hex[:8]}"
 
 
 def packed(batch: dict[str, Any]) -> dict[str, Any]:
@@ -84,25 +90,35 @@ def batch_of(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_answer(source: str, answer: dict[str, Any]) -> dict[str, Any]:
-    """`aws logs get-log-events` and `filter-log-events` do not say of which group; the stream is the first event's."""
+    """`aws logs get-log-events` and `filter-log-events` do not say of which group; the stream is the first event's.
+
+    The latter mixes the events of all streams, as no delivery does; here they are sorted out again.
+    """
     found = answer["events"]
     if not found:
         raise UserError(f"{source} has no event in it", "Ask for a longer time, or without a pattern.")
+    if len(found) > MAX_EVENTS:
+        raise UserError(
+            f"{source} has {len(found):,} events, and one call takes {MAX_EVENTS:,}", "Ask for a shorter time."
+        )
     try:
+        streams: dict[str, int] = {}
+        for event in found:
+            streams.setdefault(event.get("logStreamName") or "", len(streams))
         events = [
             {
                 "id": event.get("eventId") or uuid.uuid4().hex,
                 "timestamp": event["timestamp"],
                 "message": event["message"],
             }
-            for event in found[:MAX_EVENTS]
+            for event in sorted(found, key=lambda event: streams[event.get("logStreamName") or ""])
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{source} has events without a time or a message",
             "`aws logs filter-log-events --log-group-name GROUP --output json` prints what can be read here.",
         ) from error
-    stream = found[0].get("logStreamName") or STREAM
+    stream = next(iter(streams)) or _stream()
     return packed({"messageType": "DATA_MESSAGE", "logGroup": GROUP, "logStream": stream, "logEvents": events})
 
 

@@ -64,10 +64,9 @@ def _nothing(received: dict[str, Any]) -> str:
         return f"{len(received['held'])} incidents are held back: the limit of an hour is reached (TriageIncidentsPerHour)."
     if not received["errors"]:
         return "There is no error in it, so nothing is explained."
-    return (
-        f"{received['errors']} errors of incidents that are told already; they are counted there "
-        "(watchfloor triage list)."
-    )
+    if received["errors"] == 1:
+        return "One error of an incident that is told already; it is counted there (watchfloor triage list)."
+    return f"{received['errors']} errors of incidents that are told already; they are counted there (watchfloor triage list)."
 
 
 def attached(console: Console, made: Attached) -> None:

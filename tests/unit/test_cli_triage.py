@@ -73,6 +73,27 @@ def test_answer_of_aws_logs_keeps_times_and_stream(tmp_path):
     assert [(row["timestamp"], row["message"]) for row in made["logEvents"]] == [(7, "line 7"), (8, "line 8")]
 
 
+def test_streams_that_aws_logs_mixes_are_sorted_out(tmp_path):
+    mixed = [
+        {"timestamp": number, "message": f"{stream}{number}", "logStreamName": stream}
+        for number in range(2)
+        for stream in "ab"
+    ]
+    event = event_of(written(tmp_path, json.dumps({"events": mixed})))
+    assert messages(event) == ["a0", "a1", "b0", "b1"]
+
+
+def test_no_event_of_too_many_is_left_out_in_silence(tmp_path):
+    many = [{"timestamp": number, "message": "x"} for number in range(10_001)]
+    with pytest.raises(UserError, match="10,001 events"):
+        event_of(written(tmp_path, json.dumps({"events": many})))
+
+
+def test_each_file_has_a_stream_of_its_own(tmp_path):
+    path = written(tmp_path, "ERROR boom")
+    assert batch_of(event_of(path))["logStream"] != batch_of(event_of(path))["logStream"]
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_log_is_an_event_a_line_in_order(tmp_path, pack):
     text = "Traceback (most recent call last):\r\n  File\n\nKeyError: 'ü'\n"
