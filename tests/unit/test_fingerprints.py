@@ -108,6 +108,36 @@ def test_full_heap_of_node_is_one_problem_wherever_v8_noticed():
     assert of(one).value == of(one.replace("Reached", "Ineffective mark-compacts near")).value
 
 
+def test_cause_within_a_library_is_placed_by_the_exception_around_it():
+    trace = (
+        "Error: order failed\n    at place (/var/task/orders.js:5:11) {{\n  [cause]: Error: getaddrinfo ENOTFOUND pay.example\n"
+        "      at GetAddrInfoReqWrap.onlookup [as oncomplete] (node:dns:107:26)\n      at async {} (/var/task/{}.js:7:15)\n}}"
+    )
+    inner = trace.replace("\n      at async {} (/var/task/{}.js:7:15)", "").format()
+    assert of(inner).rule == "frames" and "place" in of(inner).reason
+    assert of(inner).value != of(inner.replace("orders.js", "refunds.js")).value
+    assert of(trace.format("pay", "pay")).value != of(inner).value
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "ERROR rpc /stock.v1.Stock/Reserve from web-01 failed",
+            "ERROR rpc /stock.v1.Stock/Release from web-01 failed",
+        ),
+        ("ERROR sms to +4915112 not sent (reason 30007)", "ERROR sms to +4915112 not sent (reason 30006)"),
+        ("ERROR a.service: Failed with result 'exit-code'", "ERROR a.service: Failed with result 'oom-kill'"),
+    ],
+)
+def test_methods_reasons_and_results_tell_problems_apart(one, other):
+    assert of(one).value != of(other).value
+
+
+def test_name_with_an_apostrophe_is_a_name():
+    assert of("ERROR reminder for John O'Neill skipped").value == of("ERROR reminder for Anna McGrath skipped").value
+
+
 def test_explicit_field_wins_over_everything():
     with_trace = '{{"level":"error","fingerprint":"one","message":"{}","stack_trace":"{}"}}'
     first = of(with_trace.format("a", "a.BadError: x\\n\\tat com.acme.A.b(A.java:1)"))

@@ -446,6 +446,19 @@ def test_object_of_an_exception_is_found_in_whatever_it_stands(wrapper):
     assert (error.type, error.message, error.language) == ("IOError", "no", "ruby")
 
 
+def test_stack_of_lambdas_java_runtime_has_frames_without_at():
+    frames = ["com.acme.Orders.get(Orders.java:12)", "com.acme.Handler.handleRequest(Handler.java:8)"]
+    error = only(
+        json.dumps({"errorMessage": "gone", "errorType": "java.lang.IllegalStateException", "stackTrace": frames})
+    )
+    assert (error.language, [frame.function for frame in error.frames]) == ("java", ["handleRequest", "get"])
+
+
+def test_exception_behind_a_bar_as_nlog_writes_it():
+    error = only("2026-11-01 10:00:00.1|ERROR|Acme.Taps|tap 7|System.NullReferenceException: no\n   at Acme.Taps.Run()")
+    assert error.type == "System.NullReferenceException"
+
+
 def test_errors_in_cuts_long_texts_with_a_mark():
     error = only("ERROR " + "word " * 50_000)
     assert len(error.message) <= 4_000 and len(error.text) <= 16_000

@@ -30,7 +30,7 @@ _DEFECT_WORDS = """
     NullPointerException ArrayIndexOutOfBoundsException StringIndexOutOfBoundsException IndexOutOfBoundsException
     ClassCastException ArithmeticException ConcurrentModificationException NoSuchElementException
     NullReferenceException IndexOutOfRangeException InvalidCastException DivideByZeroException KeyNotFoundException
-    NoMethodError FrozenError DivisionByZeroError FunctionClauseError MatchError CaseClauseError ArithmeticError
+    boundsError TypeAssertionError NoMethodError FrozenError DivisionByZeroError FunctionClauseError MatchError CaseClauseError ArithmeticError
     """
 _DEFECTS = frozenset((*_DEFECT_WORDS.split(), "runtime error", "fatal error"))
 # What stands in such a file is called from anywhere, and raised on purpose is what the caller is to answer for.
@@ -122,13 +122,14 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
     if members:
         return _members(error, members)
     main = main_of(error.exceptions) if error.exceptions else Raised(error.type, error.message)
-    places = _places(error, main)
+    placed = _placed(error, main)
+    places = _places(error, placed)
     name = _type_name(main.type)
     contexts = _contexts(error.exceptions, main)
     if places:
         told = _told_apart(main) + _key_in_source(main, places)
         basis = [name, *places, *told, *contexts]
-        raised = f"{main.type or 'an error'} in {_shown(error, main)}"
+        raised = f"{main.type or 'an error'} in {_shown(error, placed)}"
         reason = f"The same exception at the same place in your own code: {raised}."
         if told:
             reason += f" Also told apart by: {', '.join(told)}."
@@ -144,6 +145,12 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
         return TYPE, basis, _with_codes(reason, codes)
     reason = f"Neither a trace nor an exception type, so the same message apart from its values: “{words}”."
     return MESSAGE, [words, *codes], _with_codes(reason, codes)
+
+
+def _placed(error: ErrorEvent, main: Raised) -> Raised:
+    """The exception whose frames say where: where a cause shows a library's alone, the nearest one around it."""
+    around = error.exceptions[: error.exceptions.index(main)] if main in error.exceptions else ()
+    return next((raised for raised in (main, *reversed(around)) if _own(error, raised)), main)
 
 
 def _contexts(exceptions: Sequence[Raised], main: Raised) -> list[str]:
@@ -366,7 +373,7 @@ def _dotnet_place(frame: Frame) -> str:
         found = re.search(r"\.?<(\w{1,100})>[\w|]{0,60}(?:`\d)?$", owner)
         if found:
             owner, function = owner[: found.start()], found[1]
-    closure = re.match(r"^<(\w{1,100})>[bg]__.{1,100}$", function)
+    closure = re.match(r"^<{1,2}(\w{1,100})>(?:\$>)?[bg]__.{1,100}$", function)
     if closure:
         function = closure[1]
     owner = re.sub(r"[.+]<>c(?:__DisplayClass[\d_]{1,12})?|`\d{1,2}|\[.{0,100}\]", "", owner)

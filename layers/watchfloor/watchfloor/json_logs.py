@@ -6,6 +6,7 @@ logrus, structlog, ECS, OpenTelemetry, GELF, Datadog and Elastic APM.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -159,6 +160,9 @@ def _text(fields: dict[str, Any], keys: list[str]) -> str:
 # --- stacks as lists and objects ------------------------------------------------------------------------------------
 
 _INNER_STACKS = ("extendedStackTrace", "frames", "stacktrace", "stackTrace", "stack", "backtrace", "stack_trace")
+_BARE_JAVA = re.compile(
+    r"^(?:[\w$@/-]{1,60}\.){1,20}[\w$<>]{1,100}\((?:[\w$]{1,100}\.\w{1,6}:\d{1,7}|Native Method|Unknown Source)\)$"
+)
 _LINKED = "\n\nThe above exception was the direct cause of the following exception:\n\n"
 
 
@@ -176,7 +180,8 @@ def _stack(value: Any) -> str:
     if not isinstance(value, list) or not value:
         return ""
     if all(isinstance(part, str) for part in value):
-        return "\n".join(value)
+        # Lambda's Java runtime leaves the "at" out.
+        return "\n".join(_BARE_JAVA.sub(r"\tat \g<0>", part) for part in value)
     if not all(isinstance(part, dict) for part in value):
         return ""
     if any("frames" in part for part in value):

@@ -50,6 +50,9 @@ _SYMBOLS = [
             r"(?:key|option|argument|parameter|property|setting|attribute|header|(?:environment|env) var(?:iable)?) "
             r"[\"'`])([A-Za-z_][\w.\-]{0,80})([\"'`])"
         ),
+        r"((?i:result|reason|state|status|cause) ['\"`])([A-Za-z][\w.\-]{1,60})(['\"`])",
+        # A method of gRPC.
+        r"((?<![\w/])/)((?:[a-z]\w{0,40}\.){1,6}[A-Z]\w{0,60}/[A-Z]\w{0,60})(\b)",
         r"(\(Parameter ')(\w{1,60})('\))",
         r"(Parameter name: )(\w{1,60})()",
         r"(Method not found: ['\"])([^'\"]{1,160})(['\"])",
@@ -70,6 +73,7 @@ _CODES = re.compile(
     r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|"
     r"(?:with|reason|result|response|decline|answer) code \d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"(?:with|returned|got|answered|reported) error \d{1,5}(?=[\s,;:.)\]\"']|$)|"
+    r"reason:? \d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|"
     r"Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"

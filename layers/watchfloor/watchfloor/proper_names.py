@@ -169,4 +169,6 @@ def is_country(word: str, before: str) -> bool:
 
 def names_more(word: str) -> bool:
     """Whether a word is written as a name is; behind a name it belongs to it."""
+    # O'Neill, McGrath.
+    word = re.sub(r"^(?:[A-Z]['’]|Mc)(?=[A-Z])", "", word)
     return len(word) > 1 and word.isalpha() and word[0].isupper() and word[1:].islower() and not ends_like_a_type(word)

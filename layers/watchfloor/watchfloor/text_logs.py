@@ -16,7 +16,7 @@ MAX_TEXT = 64_000
 _SAME_START = 5
 
 _ERROR_LEVELS = """
-    error err eror severe fatal critical crit alert emerg emergency panic dpanic fail failure ftl
+    error err eror severe fatal critical crit alert alarm emerg emergency panic dpanic fail failure ftl
     fehler schwerwiegend erreur grave erro errore fout
     """
 _LEVELS = {
