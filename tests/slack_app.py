@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Self
 
-from watchfloor.clients.slack import Action, parse_action
+from watchfloor.buttons import Action
+from watchfloor.clients.slack import parse_action
 
 
 class SlackApp:

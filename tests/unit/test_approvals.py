@@ -13,6 +13,7 @@ from watchfloor.approvals import (
     Ask,
     Person,
     approval_id_of,
+    check_approver,
     checked_plan,
     decide,
     doubted,
@@ -20,7 +21,9 @@ from watchfloor.approvals import (
     parse_ask,
     parse_decision,
     person_of_arn,
+    person_of_slack,
     shown,
+    still_to_come,
 )
 from watchfloor.clients.approval_table import ApprovalTable
 from watchfloor.errors import AccessDeniedError, ConflictError, InvalidInputError, NotFoundError
@@ -96,6 +99,32 @@ def test_same_person_by_any_name(one, other, is_same):
 
 
 # --- decisions
+
+
+def test_person_of_slack_is_known_by_all_that_slack_says():
+    person = person_of_slack("U0BOB", "bob", "bob@example.com")
+    assert person == Person(("bob", "U0BOB", "bob@example.com"), is_proven=True, provider="slack")
+    # A mail address takes a scope that the app may not have.
+    assert person_of_slack("U0BOB", "bob", "").names == ("bob", "U0BOB")
+
+
+@pytest.mark.parametrize(("verdict", "chosen"), [("approved", None), ("approved", ["U0BOB"]), ("refused", [])])
+def test_who_may_decide_is_let_through(verdict, chosen):
+    check_approver("U0BOB", verdict, chosen)
+
+
+@pytest.mark.parametrize("chosen", [[], ["U0CAROL"]])
+def test_only_those_chosen_approve(chosen):
+    with pytest.raises(AccessDeniedError, match="not among the approvers"):
+        check_approver("U0BOB", "approved", chosen)
+
+
+def test_whose_word_does_not_decide_is_told_what_is_still_to_come():
+    approval = asked(Person(("alice",)))
+    first = decide(approval, BOB, "approved", 10)
+    assert "1 of 2" in still_to_come(first)
+    assert still_to_come(decide(first, CAROL, "approved", 20)) == ""
+    assert still_to_come(decide(approval, BOB, "refused", 10)) == ""
 
 
 def test_one_other_person_is_enough_where_the_requester_is_proven():

@@ -92,6 +92,17 @@ def person_of_arn(arn: str, account: str, roles: Collection[str] = ()) -> Person
     return Person((arn,), provider="aws")
 
 
+def person_of_slack(user_id: str, name: str, email: str) -> Person:
+    """Who pressed a button; Slack vouches for the id and the mail address, the name is one's own to change."""
+    return Person(tuple(filter(None, (name, user_id, email))), is_proven=True, provider="slack")
+
+
+def check_approver(user_id: str, verdict: Verdict, chosen: Collection[str] | None) -> None:
+    """AccessDeniedError for an approval by somebody else than those chosen in Slack; anybody may refuse."""
+    if verdict == "approved" and chosen is not None and user_id not in chosen:
+        raise AccessDeniedError(f"{user_id} is not among the approvers that Slack's secret names")
+
+
 def account_of(arn: str) -> str:
     return arn.split(":")[4]
 
@@ -248,6 +259,13 @@ def shown(approval: Approval) -> dict[str, Any]:
         "risk": "high",
         "expires_at": approval.ends_at,
     }
+
+
+def still_to_come(approval: Approval) -> str:
+    """What somebody is told whose word does not decide yet; empty where it did, for the message shows that."""
+    if approval.status != "pending":
+        return ""
+    return f"Your approval counts; {approval.given} of {approval.needed} are given."
 
 
 def doubted(outcome: Mapping[str, Any], approval: Approval) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 from urllib.error import URLError
@@ -24,6 +24,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.signature import Clock, SignatureVerifier
 from slack_sdk.webhook import WebhookClient
 
+from watchfloor.buttons import Action
 from watchfloor.errors import AccessDeniedError, InvalidInputError, TransientError
 
 API_URL = "https://slack.com/api/"
@@ -439,40 +440,6 @@ def _retry_after(headers: Mapping[str, Any]) -> float | None:
 
 
 # --- what people press --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Action:
-    """A button pressed, a choice made, or a window submitted.
-
-    Attributes
-    ----------
-    action_id
-        Of the button or select; of a window its callback id.
-    value
-        Fingerprint or approval id, as the message or the window carries it.
-    user_id, user_name
-        Who it was. The name is for showing; it proves nothing.
-    channel, message_ts
-        The message with the button; of a window, the one whose button opened it. May be empty.
-    trigger_id
-        Opens a window, for three seconds.
-    selected
-        What was chosen in a select.
-    inputs
-        What a window's fields hold, by block id.
-    """
-
-    action_id: str
-    value: str
-    user_id: str
-    user_name: str
-    channel: str = ""
-    message_ts: str = ""
-    trigger_id: str = ""
-    selected: str = ""
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    response_url: str = field(default="", repr=False)
 
 
 class _At(Clock):
