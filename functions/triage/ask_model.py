@@ -17,6 +17,7 @@ from watchfloor.clients.documents import Documents
 from watchfloor.clients.incident_documents import IncidentDocuments
 from watchfloor.clients.incident_table import IncidentTable
 from watchfloor.clients.secrets import read_secret
+from watchfloor.errors import WatchfloorError
 from watchfloor.incidents import day_of
 from watchfloor.layout import IncidentLayout
 from watchfloor.reports import citable, lacks
@@ -68,7 +69,9 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         },
     )
     logger.info("model answered", extra={"verdict": checked.verdict, "removed": checked.removed_citations})
-    missing = [lacks(WHAT, reason) for reason in checked.reasons if checked.verdict == NO_ANSWER]
+    missing = [
+        lacks(WHAT, reason.removeprefix(f"{WHAT} ")) for reason in checked.reasons if checked.verdict == NO_ANSWER
+    ]
     return {"verdict": checked.verdict, "missing": missing, "limits": []}
 
 
@@ -89,8 +92,13 @@ def within_budget(messages: list[dict[str, str]]) -> Reply | None:
         max_output_tokens,
         secret_name="the secret of OpenAiSecretArn",
     )
-    # What fails stays reserved: a question that was not answered may have been counted all the same.
-    reply = model.ask(messages, SCHEMA, ASK_SECONDS)
+    try:
+        reply = model.ask(messages, SCHEMA, ASK_SECONDS)
+    except WatchfloorError:
+        # A question without an answer may have been billed all the same, and stays reserved then.
+        if not model.may_be_billed:
+            incidents.settle_tokens(day, -expected)
+        raise
     used = reply.tokens_in + reply.tokens_out
     incidents.settle_tokens(day, used - expected if used else 0)
     metrics.add_metric("ModelTokens", MetricUnit.Count, used or expected)

@@ -175,3 +175,25 @@ def test_what_the_endpoint_says_is_told_in_one_short_line():
     with Endpoint(lambda body: (400, told)) as endpoint, pytest.raises(InvalidInputError, match="no way x") as caught:
         ChatModel({"api_key": "k"}, endpoint.url, "m").ask([], SCHEMA, 5)
     assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_open"),
+    [((401, {}), False), ((429, {}), False), ((400, {}), False), ((504, {}), True), ((200, b"<html>"), True)],
+    ids=["key", "patience", "question", "gateway", "page"],
+)
+def test_what_is_refused_is_not_billed(answer, is_open):
+    with Endpoint(lambda body: answer) as endpoint:
+        model = ChatModel({"api_key": "k"}, endpoint.url, "m", sleep=Patience())
+        with pytest.raises((InvalidInputError, TransientError)):
+            model.ask([{"role": "user", "content": "json"}], SCHEMA, 5)
+    assert model.may_be_billed is is_open
+
+
+def test_where_nobody_listens_nothing_is_billed():
+    with Endpoint(lambda body: (200, {})) as endpoint:
+        url = endpoint.url
+    model = ChatModel({"api_key": "k"}, url, "m", sleep=Patience())
+    with pytest.raises(TransientError):
+        model.ask([{"role": "user", "content": "json"}], SCHEMA, 5)
+    assert not model.may_be_billed

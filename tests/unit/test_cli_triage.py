@@ -348,7 +348,12 @@ def test_list_shows_the_one_seen_last_first_and_nothing_that_moves_the_cursor(in
 
 def test_show_has_the_message_and_the_history(incident_table, capsys):
     shown = said(capsys, "show", "1f36")
-    for told in ("KeyError: 'country'", "No model replied", "3 of this time, 3 in all", "/aws/lambda/shop"):
+    for told in (
+        "KeyError: 'country'",
+        "No usable answer from a model",
+        "3 of this time, 3 in all",
+        "/aws/lambda/shop",
+    ):
         assert told in shown
     whole = json.loads(said(capsys, "show", "1f3647916e63339c", "--json"))
     assert whole["report"] == REPORT

@@ -167,7 +167,7 @@ def test_same_report_and_state_make_the_same_message():
 
 def test_no_answer_says_so_and_shows_what_is_known():
     message = incident_message({**REPORT, "verdict": "NO_ANSWER", "answer": {}})
-    assert "*Cause unknown* · `NO_ANSWER`\nNo model replied." in whole(message)
+    assert "*Cause unknown* · `NO_ANSWER`\nNo usable answer from a model." in whole(message)
     assert "See whether it helps again: KeyError: 'sku': resolved by ana: rolled back" in whole(message)
     assert index_of(message, "KeyError: 'customer_id'\n```") == index_of(message, "*Cause unknown*")
     assert "*The error*\n```\n  at orders/charge.py:42 in charge\n" in whole(message)
@@ -484,7 +484,7 @@ def test_subject_is_one_short_line_of_ascii(title):
 def test_mail_without_an_answer_says_so():
     subject, body = incident_mail({**REPORT, "verdict": "NO_ANSWER", "answer": None})
     assert subject.startswith("[NO_ANSWER]")
-    assert "No model replied." in body
+    assert "No usable answer from a model." in body
 
 
 def test_mail_makes_no_link_of_foreign_text():

@@ -68,7 +68,7 @@ def _mail_cause(incident: ReportView) -> list[str]:
     if incident.cause:
         side = SIDES.get(str(incident.answer.get("side")))
         return [visible(incident.cause, 5_000)] + ([f"It lies {side}."] if side else [])
-    return ["No model replied." if incident.verdict == "NO_ANSWER" else "The evidence does not tell."]
+    return ["No usable answer from a model." if incident.verdict == "NO_ANSWER" else "The evidence does not tell."]
 
 
 def _mail_links(incident: ReportView) -> list[str]:

@@ -276,7 +276,7 @@ def _cause(incident: ReportView, page: Mrkdwn) -> str:
     head = f"*{CAUSE_TITLES[incident.verdict]}* · `{incident.verdict}`" + (f" · {side}" if side else "")
     if incident.cause:
         return f"{head}\n{page.prose(incident.cause, _TOP_CAUSE)}"
-    why = "No model replied." if incident.verdict == "NO_ANSWER" else "The evidence does not tell."
+    why = "No usable answer from a model." if incident.verdict == "NO_ANSWER" else "The evidence does not tell."
     return f"{head}\n{why} The error says:\n{page.block([incident.said or incident.title], _TOP_CAUSE, _TOP_CAUSE)}"
 
 

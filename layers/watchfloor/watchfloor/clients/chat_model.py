@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ class ChatModel:
         Limit of an answer; a reasoning model's thoughts count.
     secret_name
         What to name in an error that its owner mends by changing the key.
+
+    Attributes
+    ----------
+    may_be_billed
+        Whether the endpoint may have begun to answer what was asked last.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class ChatModel:
         self._model = model
         self._limit = max_output_tokens
         self._sleep = sleep
+        self.may_be_billed = False
         # What the endpoint accepted last: a warm function asks in that form first.
         self._form, self._limit_field = 0, 0
         # The library's own retries know no deadline.
@@ -122,19 +129,23 @@ class ChatModel:
         """
         deadline = time.monotonic() + timeout
         tries = 0
+        self.may_be_billed = False
         while True:
             try:
                 return self._ask_once(messages, schema, deadline)
             except openai.APIStatusError as error:
                 if error.status_code in (400, 422) and self._step_down(error):
                     continue
+                self.may_be_billed |= error.status_code >= 500
                 translated = self._translated(error)
                 wait = _retry_after(error.response.headers)
             except (openai.APIConnectionError, openai.APIResponseValidationError) as error:
+                self.may_be_billed |= not _is_unsent(error)
                 translated = TransientError(f"the model does not answer ({type(error).__name__})")
                 translated.__cause__ = error
                 wait = None
             except TransientError as error:
+                self.may_be_billed = True
                 translated, wait = error, None
             if not isinstance(translated, TransientError):
                 raise translated
@@ -229,6 +240,15 @@ class ChatModel:
         if status in (408, 409, 429) or status >= 500:
             return TransientError(f"the model could not answer ({status} {said})")
         return InvalidInputError(f"the endpoint refused the question ({status} {said})")
+
+
+def _is_unsent(error: BaseException | None) -> bool:
+    """Whether there was no connection, so that nothing was asked."""
+    while error:
+        if isinstance(error, ConnectionRefusedError | socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _response_format(form: str, schema: Mapping[str, Any]) -> dict[str, Any]:
