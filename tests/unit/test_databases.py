@@ -7,24 +7,30 @@ import pytest
 
 from watchfloor.databases import (
     GIB,
+    Instance,
     about_cluster,
     about_instance,
     class_memory,
     instance_findings,
     most_connections,
     notable,
+    report,
     slow_statements,
 )
 
+FOUND: dict[str, Any] = {
+    "DBInstanceIdentifier": "orders",
+    "DBInstanceStatus": "available",
+    "DBInstanceClass": "db.t3.medium",
+    "Engine": "postgres",
+    "EngineVersion": "16.3",
+    "AllocatedStorage": 100,
+}
+AT = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
+
 
 def about(**changes: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "DBInstanceIdentifier": "orders",
-        "DBInstanceStatus": "available",
-        "DBInstanceClass": "db.t3.medium",
-    }
-    found |= {"Engine": "postgres", "EngineVersion": "16.3", "AllocatedStorage": 100}
-    return {**about_instance(found), **changes}
+    return {**about_instance(FOUND), **changes}
 
 
 @pytest.mark.parametrize(
@@ -119,3 +125,49 @@ def test_slow_statements_by_load_with_their_waits():
     }
     assert slow_statements(answer) == [{"load": 1.25, "statement": "SELECT ?", "waits": {"CPU": 1.0}}]
     assert slow_statements({}) == []
+
+
+def instance(statements: dict[str, Any] | None = None, **values: list[float]) -> Instance:
+    parameters = [
+        {"ParameterName": "max_connections", "ParameterValue": "100"},
+        {"ParameterName": "slow_query_log"},
+        {"ParameterName": "port", "ParameterValue": "5432"},
+    ]
+    return Instance(FOUND, values, parameters, statements)
+
+
+def test_report_of_a_database_that_is_well_says_so_only():
+    found = report("orders", None, [instance(cpu_percent=[5.00004, 9.0, 1.0], connections=[])], [], {})
+    assert found["findings"] == ["orders is available, and nothing about it is unusual"]
+    (shown,) = found["instances"]
+    assert shown["load"] == {"cpu_percent": {"latest": 5.0, "lowest": 1.0, "highest": 9.0}}
+    assert (shown["parameters"], shown["most_connections"]) == ({"max_connections": "100"}, 100)
+    assert shown["slow_statements"].startswith("Performance Insights is off")
+    assert (found["cluster"], found["events"], found["maintenance"]) == (None, [], [])
+
+
+def test_report_of_a_cluster_in_trouble_begins_with_the_cluster():
+    cluster = {
+        "DBClusterIdentifier": "shop",
+        "DBClusterArn": "arn:aws:rds:eu-west-1:1:cluster:shop",
+        "Status": "failing-over",
+        "Engine": "aurora-postgresql",
+    }
+    events = [
+        {"Date": AT + dt.timedelta(hours=1), "Message": "instance restarted for anna@example.com"},
+        {"Date": AT, "Message": "backup done"},
+    ]
+    due = {"arn:aws:rds:eu-west-1:1:db:orders": [{"Action": "system-update", "CurrentApplyDate": AT}]}
+    found = report("shop", cluster, [instance({}, connections=[95.0])], events, due)
+    assert found["findings"] == [
+        "the cluster shop is failing-over",
+        "orders has 95 of about 100 connections in use",
+        "event: 2026-11-20 04:00 UTC: instance restarted for [EMAIL_1]",
+        "maintenance waits: system-update of orders",
+    ]
+    assert found["cluster"]["arn"].endswith(":shop")
+    assert found["events"] == ["2026-11-20 03:00 backup done", "2026-11-20 04:00 instance restarted for [EMAIL_1]"]
+    assert found["maintenance"] == [
+        {"resource": "orders", "action": "system-update", "description": "", "at": AT.isoformat()}
+    ]
+    assert found["instances"][0]["slow_statements"] == []

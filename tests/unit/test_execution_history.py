@@ -4,7 +4,19 @@ import datetime as dt
 import json
 from typing import Any
 
-from watchfloor.execution_history import explained, path, read_history, said
+import pytest
+
+from watchfloor.errors import InvalidInputError, NotFoundError
+from watchfloor.execution_history import (
+    check_keeps_history,
+    explained,
+    followed,
+    last_failed,
+    path,
+    read_history,
+    report,
+    said,
+)
 from watchfloor.redaction import Redactor
 
 BEGIN = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
@@ -168,3 +180,61 @@ def test_long_texts_are_cut():
     found = explained(read_history(events.list), Redactor())
     assert len(found["failing_state"]["input"]) < 9_000
     assert len(found["cause"]) < 5_000
+
+
+def described(arn: str, **changes: Any) -> dict[str, Any]:
+    name = arn.rpartition(":")[2]
+    return {"executionArn": arn, "name": name, "status": "FAILED", "startDate": BEGIN, **changes}
+
+
+def test_report_of_a_history_that_was_not_read_whole_says_so():
+    events = Events()
+    events.end(events.attempt(events.enter("Charge", 0), "CardError", "no"), error="CardError", cause="no")
+    found = report(described(CHILD.format("c1")), events.list, Redactor(), is_whole=False, is_child=False)
+    assert found["findings"] == [
+        "it failed in Charge: CardError",
+        "its history is long: only the last 4 events were read",
+    ]
+    assert (found["stopped"], found["path"][0]["state"]) == (None, "Charge")
+    assert found["link"].startswith("https://us-east-1.console.aws.amazon.com/states/home?region=us-east-1#")
+
+
+def test_report_takes_error_and_cause_from_the_execution_where_its_history_has_none():
+    about = described(CHILD.format("c1"), error="Broken", cause="by anna@example.com")
+    found = report(about, [], Redactor(), is_whole=True, is_child=False)
+    assert (found["error"], found["cause"]) == ("Broken", "by [EMAIL_1]")
+
+
+def test_children_are_followed_to_some_depth_and_not_in_circles():
+    asked: list[tuple[str, bool]] = []
+
+    def look(arn: str, *, is_child: bool) -> dict[str, Any]:
+        asked.append((arn, is_child))
+        failing = {"child_executions": [f"{arn}+"]} if len(arn) > 1 else None
+        return {"execution_arn": arn, "name": arn, "findings": [f"{arn} failed"], "failing_state": failing}
+
+    found = followed("ab", look)
+    assert asked == [("ab", False), ("ab+", True), ("ab++", True)]
+    assert found["findings"] == [
+        "ab failed",
+        "in its child execution ab+: ab+ failed",
+        "in its child execution ab++: ab++ failed",
+    ]
+    assert [child["execution_arn"] for child in found["followed"]] == ["ab+", "ab++"]
+    assert followed("a", look)["followed"] == []
+    circle = {"execution_arn": "a", "name": "a", "failing_state": {"child_executions": ["a"]}}
+    assert followed("a", lambda arn, is_child: {**circle, "findings": []})["followed"] == []
+
+
+def test_last_failed_is_the_one_that_ended_last():
+    ended = [{"executionArn": f"e{day}", "stopDate": BEGIN + dt.timedelta(days=day)} for day in (1, 3, 2)]
+    assert last_failed(ended, "orders") == "e3"
+    with pytest.raises(NotFoundError, match="no execution of orders failed"):
+        last_failed([], "orders")
+
+
+def test_express_executions_keep_no_history():
+    check_keeps_history(CHILD.format("c1"))
+    for arn, kind in (("arn:aws:states:a:1:express:orders:1:2", "STANDARD"), ("orders", "EXPRESS")):
+        with pytest.raises(InvalidInputError, match="keeps no history"):
+            check_keeps_history(arn, kind)

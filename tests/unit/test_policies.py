@@ -2,7 +2,7 @@
 
 import pytest
 
-from watchfloor.policies import Policy, explained, matches, statements
+from watchfloor.policies import Policy, decision, explained, matches, report, statements
 
 OWN = Policy(
     "own",
@@ -83,3 +83,25 @@ def test_matches_takes_nothing_but_iam_s_wildcards():
     assert not matches("s3:Get[O]bject", "s3:GetObject")
     # Many stars must not take long.
     assert not matches("*a" * 30, "a" * 29 + "b" * 200)
+
+
+def simulated(decided: str, action: str, **more: object) -> dict[str, object]:
+    return {"EvalActionName": action, "EvalDecision": decided, **more}
+
+
+def test_decision_names_the_organization_before_all_else():
+    outside = {"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}}
+    found = decision(simulated("implicitDeny", "iam:GetRole", **outside), [OWN], "*")
+    assert found["because"][0] == "a service control policy of the organization does not allow it"
+    assert (found["is_allowed"], found["statements"]) == (False, [])
+
+
+def test_report_has_a_line_for_each_action():
+    results = [simulated("allowed", "s3:GetObject"), simulated("implicitDeny", "iam:GetRole")]
+    found = report("arn:aws:iam::1:role/shop", "arn:aws:s3:::shop-a/1", results, [OWN])
+    assert found["findings"] == [
+        "s3:GetObject: ALLOWED, allowed by statement Read of the inline policy own",
+        "iam:GetRole: DENIED, no statement names the action",
+    ]
+    assert [each["statement"] for each in found["decisions"][0]["statements"]] == ["Read"]
+    assert found["policies_read"] == ["inline: own"]

@@ -151,6 +151,7 @@ def test_following_ends_with_the_end_or_with_the_time(audit, monkeypatch):
         }
 
     assert call(follow)[1]["result"] == {"end": ".", "late": "c", "once": "x"}
+    assert call(follow, {"dry_run": True})[1]["result"]["plan"] == {"end": "a", "late": "a", "once": "x"}
 
 
 # --- errors

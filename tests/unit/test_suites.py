@@ -4,8 +4,22 @@ import json
 
 import pytest
 
-from watchfloor.errors import InvalidInputError
-from watchfloor.suites import captured, filled, read_suite, secret_value, step_body, step_headers, step_url
+from watchfloor.errors import AccessDeniedError, InvalidInputError
+from watchfloor.expectations import UnmetError
+from watchfloor.suites import (
+    answered,
+    captured,
+    check_secret,
+    filled,
+    plan,
+    read_suite,
+    secret_value,
+    step_body,
+    step_headers,
+    step_url,
+    unanswered,
+    verdict,
+)
 
 SUITE = b"""
 base_url: https://users.example.com/api
@@ -120,3 +134,61 @@ def test_filled_keeps_types_and_is_bounded():
         deep = [deep]
     with pytest.raises(InvalidInputError, match="too deeply"):
         filled(deep, {"n": 1})
+
+
+def test_plan_shows_references_and_no_values():
+    shown = plan(read_suite(SUITE, "s"), "s3://data/s.yaml")
+    assert shown["findings"] == ["2 requests to https://users.example.com/api"]
+    assert [(step["method"], step["url"]) for step in shown["steps"]] == [
+        ("POST", "https://users.example.com/api/sessions"),
+        ("GET", "https://users.example.com/api/sessions/${session}"),
+    ]
+
+
+def test_request_that_is_answered_as_expected_captures_and_shows_no_body():
+    login = read_suite(SUITE, "s").requests[0]
+    result, values = answered(login, 201, {}, '{"id": "s-1"}', 12.4)
+    assert (result["status"], result["duration_ms"], "body_start" in result) == ("passed", 12, False)
+    assert values == {"session": "s-1"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "problem"),
+    [
+        (500, '{"id": "s-1"}' + "x" * 900, "the status should be 201, and is 500"),
+        (201, '{"id": null}', "session cannot be captured"),
+    ],
+)
+def test_request_that_is_not_answered_as_expected_captures_nothing(status, body, problem):
+    result, values = answered(read_suite(SUITE, "s").requests[0], status, {}, body, 5)
+    assert (result["status"], values, result["body_start"]) == ("failed", {}, body[:300])
+    assert result["problems"][0].startswith(problem)
+
+
+def test_verdict_counts_and_repeats_no_secret():
+    read = read_suite(SUITE, "s")
+    token = "t0p-of-the-suite"
+    passed = answered(read.requests[0], 201, {}, '{"id": "s-1"}', 5)[0]
+    assert verdict(read, "place", [passed, {**passed, "name": "who am I"}], [token])["findings"] == [
+        "2 of 2 requests passed"
+    ]
+    failed = answered(read.requests[0], 500, {}, f"{token} anna@example.com", 5)[0]
+    with pytest.raises(UnmetError, match="0 of 2 requests passed; log in: the status should be 201") as unmet:
+        verdict(read, "place", [failed], [token])
+    details = unmet.value.details
+    assert (details["passed"], details["failed"], details["not_run"]) == (0, 1, 1)
+    assert details["steps"][0]["body_start"] == "*** [EMAIL_1]"
+    assert details["steps"][1] == {"name": "who am I", "status": "not run"}
+
+
+def test_request_without_an_answer_failed():
+    result = unanswered(read_suite(SUITE, "s").requests[1], "nobody answers")
+    assert (result["request"], result["status"]) == ("GET /sessions/${session}", "failed")
+    assert result["problems"] == ["nobody answers"]
+
+
+def test_secret_of_another_name_is_refused():
+    reference = read_suite(SUITE, "s").secrets["token"]
+    check_secret(reference, "watchfloor/tests/")
+    with pytest.raises(AccessDeniedError, match="begin with shop/"):
+        check_secret(reference, "shop/")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from watchfloor.redaction import Redactor
 
 GIB = 2**30
 # Metric, statistic; instances and the writer of a cluster have all of them.
@@ -21,10 +24,112 @@ METRICS: dict[str, tuple[str, str]] = {
     "cpu_credits": ("CPUCreditBalance", "Minimum"),
     "replica_lag_seconds": ("ReplicaLag", "Maximum"),
 }
+_PARAMETERS = ("max_connections", "slow_query_log", "long_query_time", "log_min_duration_statement", "work_mem")
+_MOST_EVENTS, _EVENT_CHARACTERS, _ACTION_CHARACTERS = 30, 400, 300
 _WELL = {"available", "backing-up", "configuring-enhanced-monitoring", "storage-optimization"}
 _BAD_EVENTS = re.compile(r"fail|restart|shut ?down|crash|out of|exceed|recover|unavailable|low|error", re.IGNORECASE)
 # GiB of memory of the t and m classes by size; r classes have twice as much.
 _SIZES = {"micro": 1, "small": 2, "medium": 4, "large": 8, "xlarge": 16}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """All that is known of an instance.
+
+    Attributes
+    ----------
+    raw
+        Of DescribeDBInstances.
+    values
+        METRICS of five minutes each, the latest first.
+    parameters
+        Of its parameter groups.
+    statements
+        Of Performance Insights' DescribeDimensionKeys; None where that is off.
+    """
+
+    raw: Mapping[str, Any]
+    values: Mapping[str, Sequence[float]]
+    parameters: Iterable[Mapping[str, Any]]
+    statements: Mapping[str, Any] | None
+
+
+def report(
+    name: str,
+    cluster: Mapping[str, Any] | None,
+    instances: Iterable[Instance],
+    events: Iterable[Mapping[str, Any]],
+    maintenance: Mapping[str, Iterable[Mapping[str, Any]]],
+) -> dict[str, Any]:
+    """A database at a glance: what is unusual about it, and its particulars.
+
+    Parameters
+    ----------
+    cluster
+        Of DescribeDBClusters, if it is one.
+    events
+        RDS's own.
+    maintenance
+        What is due, by the ARN of what it is about.
+    """
+    about = {**about_cluster(cluster), "arn": cluster["DBClusterArn"]} if cluster else None
+    looks = [_look(each) for each in instances]
+    latest_last = sorted(events, key=lambda event: event["Date"])
+    due = [_action(arn, action) for arn, actions in maintenance.items() for action in actions]
+    findings = []
+    if about and about["status"] != "available":
+        findings.append(f"the cluster {about['identifier']} is {about['status']}")
+    for look in looks:
+        findings += look.pop("findings")
+    redactor = Redactor()
+    findings += redactor.lines(f"event: {line}" for line in notable(latest_last))
+    findings += [f"maintenance waits: {action['action']} of {action['resource']}" for action in due]
+    return {
+        "findings": findings or [f"{name} is available, and nothing about it is unusual"],
+        "cluster": about,
+        "instances": looks,
+        "events": redactor.lines(
+            f"{event['Date']:%Y-%m-%d %H:%M} {event['Message']}"[:_EVENT_CHARACTERS]
+            for event in latest_last[-_MOST_EVENTS:]
+        ),
+        "maintenance": due,
+    }
+
+
+def _look(instance: Instance) -> dict[str, Any]:
+    """An instance with its load, parameters and slow statements."""
+    about = about_instance(instance.raw)
+    values = {key: [round(value, 4) for value in series] for key, series in instance.values.items()}
+    parameters = {
+        parameter["ParameterName"]: parameter["ParameterValue"]
+        for parameter in instance.parameters
+        if parameter["ParameterName"] in _PARAMETERS and parameter.get("ParameterValue")
+    }
+    most = most_connections(parameters.get("max_connections"), about["class"])
+    return {
+        "findings": instance_findings(about, values, most),
+        **about,
+        "most_connections": most,
+        "parameters": parameters,
+        "load": {
+            name: {"latest": series[0], "lowest": min(series), "highest": max(series)}
+            for name, series in values.items()
+            if series
+        },
+        "slow_statements": "Performance Insights is off, so slow statements are not known"
+        if instance.statements is None
+        else slow_statements(instance.statements),
+    }
+
+
+def _action(arn: str, action: Mapping[str, Any]) -> dict[str, Any]:
+    when = action.get("CurrentApplyDate") or action.get("AutoAppliedAfterDate")
+    return {
+        "resource": arn.rpartition(":")[2],
+        "action": action["Action"],
+        "description": action.get("Description", "")[:_ACTION_CHARACTERS],
+        "at": when.isoformat() if when else None,
+    }
 
 
 def about_instance(found: Mapping[str, Any]) -> dict[str, Any]:

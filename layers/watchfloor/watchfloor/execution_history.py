@@ -8,10 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from watchfloor.errors import InvalidInputError, NotFoundError
 from watchfloor.redaction import Redactor
 
 _STARTS_AN_ATTEMPT = {"ActivityScheduled", "LambdaFunctionScheduled", "TaskScheduled"}
@@ -20,6 +21,7 @@ _EXECUTION = re.compile(r"arn:[\w-]+:states:[\w-]+:\d{12}:execution:[^\s\"'\\]{1
 _CAUSE_CHARACTERS = 4_000
 _INPUT_CHARACTERS = 8_000
 _CHILDREN = 10
+_DEEPEST = 3
 
 
 @dataclass
@@ -122,6 +124,78 @@ def _deepest(visits: list[Visit], failing: Visit | None) -> Visit | None:
 
 def _failure(kind: str, details: Mapping[str, Any], at: dt.datetime) -> Failure:
     return Failure(kind, details.get("error") or "", details.get("cause") or "", at)
+
+
+def check_keeps_history(execution_arn: str, machine_type: str = "STANDARD") -> None:
+    """Refuse an execution of an express machine."""
+    if ":express:" in execution_arn or machine_type == "EXPRESS":
+        raise InvalidInputError(
+            "an express execution keeps no history to ask for; what it logged is in the log group that its state machine"
+            " names (debug-logs reads it), if its level is ERROR or ALL"
+        )
+
+
+def last_failed(executions: Sequence[Mapping[str, Any]], machine: str) -> str:
+    """ARN of the one that ended last."""
+    if not executions:
+        raise NotFoundError(f"no execution of {machine} failed, timed out or was aborted in the last 90 days")
+    return max(executions, key=lambda execution: execution["stopDate"])["executionArn"]
+
+
+def followed(execution_arn: str, look: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """An execution explained, and the child executions that it failed by, down to some depth.
+
+    Parameters
+    ----------
+    look
+        `(execution_arn, is_child=...)` -> a `report`.
+    """
+    chain: list[dict[str, Any]] = []
+    arn = execution_arn
+    while arn and len(chain) < _DEEPEST and arn not in [each["execution_arn"] for each in chain]:
+        chain.append(look(arn, is_child=bool(chain)))
+        failing = chain[-1]["failing_state"] or {}
+        arn = next(iter(failing.get("child_executions", [])), "")
+    first, *children = chain
+    findings = [*first.pop("findings")]
+    for child in children:
+        findings += [f"in its child execution {child['name']}: {finding}" for finding in child.pop("findings")]
+    return {"findings": findings, **first, "followed": children}
+
+
+def report(
+    about: Mapping[str, Any], events: Sequence[Mapping[str, Any]], redactor: Redactor, *, is_whole: bool, is_child: bool
+) -> dict[str, Any]:
+    """One execution explained.
+
+    Parameters
+    ----------
+    about
+        Of DescribeExecution.
+    events
+        Its history's last ones, the oldest first; `is_whole` where these are all.
+    """
+    history, arn = read_history(events), about["executionArn"]
+    findings = said(history, about["status"])
+    if not is_whole:
+        findings.append(f"its history is long: only the last {len(events):,} events were read")
+    region = arn.split(":")[3]
+    result = {
+        "findings": redactor.lines(findings),
+        "execution_arn": arn,
+        "name": about["name"],
+        "status": about["status"],
+        "started": about["startDate"].isoformat(),
+        "stopped": about["stopDate"].isoformat() if "stopDate" in about else None,
+        "redrive_count": about.get("redriveCount", 0),
+        **explained(history, redactor),
+        "path": path(history, 30 if is_child else 100),
+        "map_runs": history.map_runs[:10],
+        "link": f"https://{region}.console.aws.amazon.com/states/home?region={region}#/v2/executions/details/{arn}",
+    }
+    if about.get("error") and not result["error"]:
+        result |= {"error": about["error"], "cause": cause(about.get("cause", ""), redactor)}
+    return result
 
 
 def explained(history: History, redactor: Redactor) -> dict[str, Any]:

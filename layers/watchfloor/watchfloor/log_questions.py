@@ -5,9 +5,14 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
+
+from watchfloor.errors import DeadlineError
+from watchfloor.redaction import Redactor
+from watchfloor.scripts import dump
 
 Question = Literal[
     "recent",
@@ -61,6 +66,10 @@ QUERIES: dict[str, str] = {
 }
 assert set(QUERIES) == set(get_args(Question))
 
+# A query that goes on.
+RUNNING = ("Scheduled", "Running")
+_VALUE_CHARACTERS = 1_500
+_RESULT_BYTES = 70_000
 # us-east-1, 2026; other regions differ by a little. https://aws.amazon.com/cloudwatch/pricing/
 DOLLARS_PER_GIGABYTE = 0.005
 
@@ -72,6 +81,56 @@ def query_text(question: str | None, query: str | None, contains: str | None) ->
         quoted = re.sub(r'(["\\])', r"\\\1", contains)
         text = f'filter @message like "{quoted}" | {text}'
     return text
+
+
+def is_over(answer: Mapping[str, Any], max_gigabytes: float) -> bool:
+    """Whether a query has ended, or scanned more than it may; `answer` is of GetQueryResults."""
+    return answer["status"] not in RUNNING or _scanned(answer) > max_gigabytes * 1e9
+
+
+def report(
+    answer: Mapping[str, Any],
+    question: str | None,
+    query: str,
+    groups: Sequence[str],
+    begin: dt.datetime,
+    end: dt.datetime,
+) -> dict[str, Any]:
+    """What a query found; raises where it ended without an answer."""
+    if answer["status"] not in (*RUNNING, "Complete"):
+        raise DeadlineError(f"the query ended as {answer['status']}; ask for a shorter time or fewer log groups")
+    rows, left_out = shown(answer.get("results", []))
+    findings = [f"{len(rows)} rows; {cost(_scanned(answer))}", *readings(question, rows)]
+    if answer["status"] in RUNNING:
+        findings.insert(0, "the query was stopped before its end: this is what it had found by then")
+    if left_out:
+        findings.append(f"{left_out} rows more would be too much for one answer; ask for a shorter time")
+    return {
+        "findings": findings,
+        "log_groups": list(groups),
+        "begin": begin.isoformat(timespec="seconds"),
+        "end": end.isoformat(timespec="seconds"),
+        "query": query,
+        "bytes_scanned": round(_scanned(answer)),
+        "records_matched": round(answer.get("statistics", {}).get("recordsMatched", 0)),
+        "rows": rows,
+    }
+
+
+def shown(results: Sequence[Sequence[Mapping[str, str]]]) -> tuple[list[dict[str, str]], int]:
+    """Rows without secrets, each value cut, as many as an answer holds; and how many are left out."""
+    size = 0
+    rows: list[dict[str, str]] = []
+    clean = Redactor().value(
+        [{item["field"]: item["value"] for item in result if item["field"] != "@ptr"} for result in results]
+    )
+    for index, values in enumerate(clean):
+        row = {field: value[:_VALUE_CHARACTERS] for field, value in values.items()}
+        size += len(dump(row))
+        if size > _RESULT_BYTES:
+            return rows, len(results) - index
+        rows.append(row)
+    return rows, 0
 
 
 def readings(question: str | None, rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -101,6 +160,10 @@ def readings(question: str | None, rows: Sequence[Mapping[str, str]]) -> list[st
 def cost(bytes_scanned: float) -> str:
     dollars = bytes_scanned / 1e9 * DOLLARS_PER_GIGABYTE
     return f"{bytes_scanned / 1e6:,.1f} MB scanned, about ${dollars:.4f}"
+
+
+def _scanned(answer: Mapping[str, Any]) -> float:
+    return answer.get("statistics", {}).get("bytesScanned", 0)
 
 
 def _number(row: Mapping[str, Any], name: str) -> float:

@@ -7,9 +7,16 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+LIMITS = [
+    "policies of the resource itself (bucket, key, queue, function) are not looked at",
+    "service control policies are only as IAM's simulator knows them; session policies are not looked at",
+    "conditions are judged by the context given here",
+]
+_MOST_STATEMENTS = 6
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,44 @@ class Say:
             "resources": list(self.resources[:5]),
             "conditions": self.conditions,
         }
+
+
+def report(
+    principal_arn: str, resource: str, results: Iterable[Mapping[str, Any]], policies: Sequence[Policy]
+) -> dict[str, Any]:
+    """What a role or user may do; `results` are of SimulatePrincipalPolicy."""
+    decisions = [decision(result, policies, resource) for result in results]
+    return {
+        "findings": [
+            f"{each['action']}: {'ALLOWED' if each['is_allowed'] else 'DENIED'}, {'; '.join(each['because'])}"
+            for each in decisions
+        ],
+        "principal": principal_arn,
+        "resource": resource,
+        "decisions": decisions,
+        "policies_read": [f"{policy.source}: {policy.name}" for policy in policies],
+        "limits": LIMITS,
+    }
+
+
+def decision(result: Mapping[str, Any], policies: Iterable[Policy], resource: str) -> dict[str, Any]:
+    """IAM's decision on one action, and where it comes from."""
+    says = list(statements(policies, result["EvalActionName"], resource))
+    boundary = result.get("PermissionsBoundaryDecisionDetail", {}).get("AllowedByPermissionsBoundary")
+    organizations = result.get("OrganizationsDecisionDetail", {}).get("AllowedByOrganizations")
+    missing = result.get("MissingContextValues", [])
+    because = explained(result["EvalDecision"], says, missing, boundary)
+    if organizations is False:
+        because.insert(0, "a service control policy of the organization does not allow it")
+    return {
+        "action": result["EvalActionName"],
+        "is_allowed": result["EvalDecision"] == "allowed",
+        "decision": result["EvalDecision"],
+        "because": because,
+        "missing_context": missing,
+        "allowed_by_boundary": boundary,
+        "statements": [say.to_json() for say in says if say.fits][:_MOST_STATEMENTS],
+    }
 
 
 def statements(policies: Iterable[Policy], action: str, resource: str) -> Iterator[Say]:

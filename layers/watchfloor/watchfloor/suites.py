@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from watchfloor.errors import InvalidInputError
-from watchfloor.expectations import MISSING, Expectation, Path, Strict, shown, value_at
+from watchfloor.errors import AccessDeniedError, InvalidInputError
+from watchfloor.expectations import MISSING, Expectation, Path, Strict, UnmetError, shown, value_at
+from watchfloor.redaction import Redactor
 
 MAX_BYTES = 256_000
 MAX_REQUESTS = 50
@@ -24,6 +25,8 @@ _REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][\w.-]{0,80})\}")
 _WHOLE = re.compile(_REFERENCE.pattern + r"\Z")
 _MAX_DEPTH = 30
 _MAX_CAPTURED = 4_000
+_BODY_CHARACTERS = 300
+_MAX_PROBLEMS = 10
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 Title = Annotated[str, Field(min_length=1, max_length=120)]
@@ -193,6 +196,89 @@ def captured(step: Step, body: str) -> tuple[dict[str, Any], list[str]]:
         else:
             values[name] = value
     return values, problems
+
+
+def about(suite: Suite, step: Step) -> dict[str, str]:
+    """What the plan and the record say of a request that may change something: no values, which may be secret."""
+    return {"request": step.name, "url": suite.base_url.rstrip("/") + step.path}
+
+
+def plan(suite: Suite, place: str) -> dict[str, Any]:
+    """The requests as they would be sent, as far as that is known before."""
+    steps = [{"name": step.name, "method": step.method, "url": about(suite, step)["url"]} for step in suite.requests]
+    return {"findings": [f"{len(steps)} requests to {suite.base_url}"], "suite": place, "steps": steps}
+
+
+def answered(
+    step: Step, status: int, headers: Mapping[str, str], body: str, milliseconds: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What came of a request, and the values it captured; header names are lower case."""
+    problems = list(step.expect.problems(status, headers, body, milliseconds))
+    values: dict[str, Any] = {}
+    if not problems:
+        values, problems = captured(step, body)
+    result = _result(step, problems, answered=status, duration_ms=round(milliseconds))
+    return {**result, "body_start": body[:_BODY_CHARACTERS]} if problems else result, values
+
+
+def unanswered(step: Step, problem: str) -> dict[str, Any]:
+    """What came of a request that had no answer."""
+    return _result(step, [problem])
+
+
+def _result(step: Step, problems: list[str], **measured: int) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "request": f"{step.method} {step.path}",
+        "status": "failed" if problems else "passed",
+        **measured,
+        "problems": problems[:_MAX_PROBLEMS],
+    }
+
+
+def verdict(suite: Suite, place: str, results: Sequence[Mapping[str, Any]], secrets: Sequence[str]) -> dict[str, Any]:
+    """The suite's result, without its secrets, which an answer may repeat, and without others.
+
+    Raises
+    ------
+    UnmetError
+        Where a request failed.
+    """
+    redactor = Redactor()
+    steps: list[dict[str, Any]] = [_without(result, secrets, redactor) for result in results]
+    steps += [{"name": step.name, "status": "not run"} for step in suite.requests[len(steps) :]]
+    counts = {status: sum(step["status"] == status for step in steps) for status in ("passed", "failed", "not run")}
+    problems = [f"{step['name']}: {problem}" for step in steps for problem in step.get("problems", [])]
+    total = f"{counts['passed']} of {len(steps)} requests passed"
+    result = {
+        "findings": [total, *problems[:20]],
+        "suite": place,
+        "base_url": suite.base_url,
+        "passed": counts["passed"],
+        "failed": counts["failed"],
+        "not_run": counts["not run"],
+        "steps": steps,
+    }
+    if problems:
+        raise UnmetError("; ".join([total, *problems[:5]]), result)
+    return result
+
+
+def _without(result: Mapping[str, Any], secrets: Sequence[str], redactor: Redactor) -> dict[str, Any]:
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            for each in secrets:
+                value = value.replace(each, "***") if len(each) >= 4 else value
+            return redactor.text(value)
+        return [clean(item) for item in value] if isinstance(value, list) else value
+
+    return {key: clean(value) for key, value in result.items()}
+
+
+def check_secret(reference: SecretReference, prefix: str) -> None:
+    """Refuse a secret that is not for suites."""
+    if not reference.secret.startswith(prefix):
+        raise AccessDeniedError(f"suites may use secrets whose names begin with {prefix}, not {reference.secret}")
 
 
 def secret_value(reference: SecretReference, text: str) -> str:

@@ -15,6 +15,10 @@ _NOBODY_WAITS = {"TaskDoesNotExist", "TaskTimedOut", "InvalidToken"}
 # Step Functions' own limits for SendTaskFailure.
 _ERROR_CHARACTERS, _CAUSE_CHARACTERS = 256, 32_768
 _WAITS_SECONDS = (1, 3)
+_PAGE = 200
+_MOST_EVENTS = 5_000
+_KEPT_CHARACTERS = 20_000
+_ENDED_BADLY = ("FAILED", "TIMED_OUT", "ABORTED")
 
 
 class Executions:
@@ -93,6 +97,57 @@ class Executions:
                 return False
             raise
         return True
+
+
+class Histories:
+    """What became of executions; `sfn` is a boto3 Step Functions client, its errors are named by who runs the script."""
+
+    def __init__(self, sfn: Any) -> None:
+        self._sfn = sfn
+
+    def machine_type(self, machine_arn: str) -> str:
+        """STANDARD or EXPRESS."""
+        return self._sfn.describe_state_machine(stateMachineArn=machine_arn)["type"]
+
+    def failed(self, machine_arn: str) -> list[dict[str, Any]]:
+        """The last executions that ended badly, one of each kind of end."""
+        return [
+            execution
+            for status in _ENDED_BADLY
+            for execution in self._sfn.list_executions(stateMachineArn=machine_arn, statusFilter=status, maxResults=1)[
+                "executions"
+            ]
+        ]
+
+    def describe(self, execution_arn: str) -> dict[str, Any]:
+        return self._sfn.describe_execution(executionArn=execution_arn)
+
+    def events(self, execution_arn: str) -> tuple[list[dict[str, Any]], bool]:
+        """The history's last events, the oldest first, and whether these are all."""
+        pages = self._sfn.get_paginator("get_execution_history").paginate(
+            executionArn=execution_arn,
+            reverseOrder=True,
+            includeExecutionData=True,
+            PaginationConfig={"PageSize": _PAGE},
+        )
+        events: list[dict[str, Any]] = []
+        is_whole = True
+        for page in pages:
+            events += map(_slim, page["events"])
+            if len(events) >= _MOST_EVENTS:
+                is_whole = "nextToken" not in page
+                break
+        return events[::-1], is_whole
+
+
+def _slim(event: dict[str, Any]) -> dict[str, Any]:
+    """The event with its long texts cut: thousands of them must fit the function's memory."""
+    return {
+        key: {name: text[:_KEPT_CHARACTERS] if isinstance(text, str) else text for name, text in value.items()}
+        if isinstance(value, dict)
+        else value
+        for key, value in event.items()
+    }
 
 
 def find_execution(sfn: Any, execution_arn: str) -> dict[str, Any] | None:

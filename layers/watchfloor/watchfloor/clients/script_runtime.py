@@ -180,7 +180,7 @@ class ScriptRun:
     def follow(
         self, look: Callable[[], T], is_over: Callable[[T], bool], seconds: float, *, every_seconds: float = 2
     ) -> T:
-        """What `look` saw last: the end, or how it stood when the time was up. Not in a dry run, which has no end."""
+        """What `look` saw last: the end, or how it stood when the time was up. A dry run looks once."""
         seen: list[T] = []
 
         def is_seen() -> bool:
@@ -188,7 +188,7 @@ class ScriptRun:
             return is_over(seen[-1])
 
         self.wait_until(is_seen, seconds, every_seconds=every_seconds)
-        return seen[-1]
+        return seen[-1] if seen else look()
 
     # --- what the writer and the guard need
 
