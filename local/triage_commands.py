@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,42 +193,34 @@ def _merge(args: argparse.Namespace) -> int:
 
 
 def _unmerge(args: argparse.Namespace) -> int:
-    after = _change(args, lambda one, by, now: incidents.unmerge(one, by=by, now=now))
-    _done(args, after.to_json(), f"From now on, errors of {after.fingerprint} count for itself.")
-    return SUCCESS
+    return _change(args, incidents.unmerge, "From now on, errors of {fingerprint} count for itself.")
 
 
 def _split(args: argparse.Namespace) -> int:
     by_what = () if "nothing" in args.by else tuple(args.by)
-    after = _change(args, lambda one, by, now: incidents.split(one, by_what, by=by, now=now))
     told = f"by {' and '.join(by_what)} too" if by_what else "as they were before"
-    _done(args, after.to_json(), f"From now on, errors of {after.fingerprint} are told apart {told}.")
-    return SUCCESS
+    edit = partial(incidents.split, split_by=by_what)
+    return _change(args, edit, "From now on, errors of {fingerprint} are told apart " + told + ".")
 
 
 def _acknowledge(args: argparse.Namespace) -> int:
-    after = _change(args, lambda one, by, now: incidents.acknowledge(one, by=by, now=now))
-    _done(args, after.to_json(), f"{after.fingerprint} is acknowledged by {after.by}.")
-    return SUCCESS
+    return _change(args, incidents.acknowledge, "{fingerprint} is acknowledged by {by}.")
 
 
 def _silence(args: argparse.Namespace) -> int:
-    seconds = args.duration
-    after = _change(args, lambda one, by, now: incidents.silence(one, by=by, until=now + seconds, now=now))
-    _done(args, after.to_json(), f"{after.fingerprint} is silenced until {triage_report.moment(after.until)}.")
-    return SUCCESS
+    def edit(before: Incident, *, by: str, now: float) -> Incident:
+        return incidents.silence(before, by=by, until=now + args.duration, now=now)
+
+    return _change(args, edit, "{fingerprint} is silenced until {until}.")
 
 
 def _resolve(args: argparse.Namespace) -> int:
-    after = _change(args, lambda one, by, now: incidents.resolve(one, by=by, note=args.note, now=now))
-    _done(args, after.to_json(), f"{after.fingerprint} is resolved. If it comes back, the note comes with it.")
-    return SUCCESS
+    edit = partial(incidents.resolve, note=args.note)
+    return _change(args, edit, "{fingerprint} is resolved. If it comes back, the note comes with it.")
 
 
 def _reopen(args: argparse.Namespace) -> int:
-    after = _change(args, lambda one, by, now: incidents.reopen(one, by=by, now=now))
-    _done(args, after.to_json(), f"{after.fingerprint} is open again.")
-    return SUCCESS
+    return _change(args, incidents.reopen, "{fingerprint} is open again.")
 
 
 def _demo(_: argparse.Namespace) -> int:
@@ -263,10 +256,14 @@ def _desk(stack: str | None) -> Iterator[Desk]:
         raise UserError(str(error), "watchfloor triage list shows the incidents.") from error
 
 
-def _change(args: argparse.Namespace, edit: Callable[[Incident, str, float], Incident]) -> Incident:
+def _change(args: argparse.Namespace, edit: Callable[..., Incident], told: str) -> int:
+    """Change one incident by `edit(incident, by=, now=)`; `told` says what it is then."""
     with _desk(args.stack) as desk:
         fingerprint, who, now = desk.find(args.fingerprint).fingerprint, _who(desk), time.time()
-        return desk.table.change(fingerprint, lambda before: edit(before, who, now))
+        after = desk.table.change(fingerprint, lambda before: edit(before, by=who, now=now))
+    about = {"fingerprint": after.fingerprint, "by": after.by, "until": triage_report.moment(after.until)}
+    _done(args, after.to_json(), told.format(**about))
+    return SUCCESS
 
 
 def _who(desk: Desk) -> str:
