@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -17,34 +17,27 @@ from botocore.exceptions import ClientError
 from pydantic import Field
 
 from watchfloor import service_health as health
+from watchfloor.clients.alarms import Alarms
 from watchfloor.clients.aws import error_code
+from watchfloor.clients.ecs_services import EcsServices
+from watchfloor.clients.metrics import Metrics
 from watchfloor.clients.script_runtime import Script, ScriptRun
+from watchfloor.clients.tags import Tags
+from watchfloor.clients.target_groups import TargetGroups
 from watchfloor.errors import NotFoundError
 from watchfloor.scripts import Parameters
 
 ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,128}$")]
 
-KINDS = [
-    "ecs:service",
-    "lambda:function",
-    "elasticloadbalancing:targetgroup",
-    "elasticloadbalancing:loadbalancer",
-    "rds:db",
-    "cloudwatch:alarm",
-]
-MAX_PARTS = 100
-_METRICS = ("Invocations", "Errors", "Throttles")
 _NOT_FOUND = {
     "ClusterNotFoundException",
     "DBInstanceNotFound",
     "DBInstanceNotFoundFault",
     "ResourceNotFoundException",
-    "TargetGroupNotFound",
-    "TargetGroupNotFoundException",
 }
 _DENIED = {"AccessDenied", "AccessDeniedException"}
-# Kind and name of each part that the script's role may not look at, and AWS's answer.
+# AWS's answer for each part, by kind and name, that the script's role may not look at.
 Denied = dict[tuple[str, str], ClientError]
 
 
@@ -56,182 +49,75 @@ class ServiceHealth(Parameters):
 
 
 def service_health(parameters: ServiceHealth, run: ScriptRun) -> dict[str, Any]:
-    found, denied = tagged(parameters, run), Denied()
+    tags, name = Tags(run.read("resourcegroupstaggingapi")), parameters.service_name
+    places = health.places(tags.arns(parameters.tag_key, name, health.KINDS), name, parameters.cluster)
+    denied = Denied()
     parts = [
-        *ecs_services(parameters, run, found["ecs"], denied),
-        *functions(parameters, run, found["lambda"], denied),
-        *target_groups(parameters, run, found["elasticloadbalancing"]),
-        *databases(parameters, run, found["rds"], denied),
-        *alarms(parameters, run, found["cloudwatch"]),
+        *ecs_services(places, run, denied),
+        *functions(places, run, denied, parameters.minutes),
+        *target_groups(places, run),
+        *databases(places, run, denied),
+        *map(health.alarm, Alarms(run.read("cloudwatch")).named(places.alarms, prefix=name)),
     ]
     if denied and not parts:
         raise next(iter(denied.values()))
-    hidden = [health.hidden(kind, name, told(error)) for (kind, name), error in denied.items()]
     if not parts:
-        raise NotFoundError(
-            f"nothing is tagged {parameters.tag_key}={parameters.service_name}, and nothing is called so"
-        )
-    verdict = health.overall(parts)
-    return {
-        "verdict": verdict,
-        "reasons": [*health.reasons(parts, verdict), *health.reasons(hidden, "unknown")],
-        "service_name": parameters.service_name,
-        "parts": [part.to_dict() for part in [*parts, *hidden][:MAX_PARTS]],
-        "part_count": len(parts) + len(hidden),
+        raise NotFoundError(f"nothing is tagged {parameters.tag_key}={name}, and nothing is called so")
+    unseen = [
+        health.hidden(*part, error.response["Error"].get("Message") or error_code(error))
+        for part, error in denied.items()
+    ]
+    return health.report(name, parts, unseen)
+
+
+def ecs_services(places: health.Places, run: ScriptRun, denied: Denied) -> Iterator[health.Part]:
+    services = EcsServices(run.read("ecs"))
+    for cluster, name in places.ecs_services:
+        found = asked(denied, "ECS service", name, partial(services.find, cluster, name))
+        if found and found["status"] != "INACTIVE":
+            yield health.ecs_service(found)
+
+
+def functions(places: health.Places, run: ScriptRun, denied: Denied, minutes: int) -> Iterator[health.Part]:
+    client, end = run.read("lambda"), dt.datetime.now(dt.UTC)
+    answers = {
+        name: asked(denied, "Lambda function", name, partial(client.get_function_configuration, FunctionName=name))
+        for name in places.functions
     }
-
-
-def tagged(parameters: ServiceHealth, run: ScriptRun) -> dict[str, list[str]]:
-    """ARNs of what carries the service's tag, by the service that they belong to."""
-    pages = (
-        run.read("resourcegroupstaggingapi")
-        .get_paginator("get_resources")
-        .paginate(
-            TagFilters=[{"Key": parameters.tag_key, "Values": [parameters.service_name]}], ResourceTypeFilters=KINDS
-        )
+    found = {name: configuration for name, configuration in answers.items() if configuration}
+    counts = Metrics(run.read("cloudwatch"), "AWS/Lambda", "FunctionName").values(
+        found, health.METRICS, end - dt.timedelta(minutes=minutes), end, period_seconds=60
     )
-    found: dict[str, list[str]] = {kind.partition(":")[0]: [] for kind in KINDS}
-    for page in pages:
-        for row in page["ResourceTagMappingList"]:
-            arn = row["ResourceARN"]
-            found.setdefault(arn.split(":")[2], []).append(arn)
-    return found
-
-
-def ecs_services(
-    parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str], denied: Denied
-) -> Iterable[health.Part]:
-    ecs = run.read("ecs")
-    # arn:...:service/<cluster>/<name>; those made long ago have no cluster in it, and are asked for by name only.
-    places = {tuple(arn.split("/")[1:]) for arn in arns if arn.count("/") == 2}
-    for cluster, name in sorted(places | {(parameters.cluster, parameters.service_name)}):
-        answer = asked(
-            lambda c=cluster, n=name: ecs.describe_services(cluster=c, services=[n]),  # type: ignore[misc]
-            denied,
-            ("ECS service", name),
-        )
-        for service in (answer or {}).get("services", []):
-            if service["status"] != "INACTIVE":
-                yield health.ecs_service(service)
-
-
-def functions(parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str], denied: Denied) -> Iterable[health.Part]:
-    client = run.read("lambda")
-    names = {arn.split(":")[6] for arn in arns} | called_so(parameters, r"[A-Za-z0-9_-]{1,64}")
-    configurations = {}
-    for name in sorted(names):
-        answer = asked(
-            lambda n=name: client.get_function_configuration(FunctionName=n),  # type: ignore[misc]
-            denied,
-            ("Lambda function", name),
-        )
-        if answer:
-            configurations[name] = answer
-    counts = calls(parameters, run, list(configurations))
-    for name, configuration in configurations.items():
+    for name, configuration in found.items():
         reserved = client.get_function_concurrency(FunctionName=name).get("ReservedConcurrentExecutions")
         yield health.function(configuration, reserved, counts[name])
 
 
-def calls(parameters: ServiceHealth, run: ScriptRun, names: list[str]) -> dict[str, dict[str, float]]:
-    """Sums of Lambda's metrics by function; 500 metrics fit one request."""
-    counts: dict[str, dict[str, float]] = {name: {} for name in names}
-    if not names:
-        return counts
-    asked = {f"m{number}": pair for number, pair in enumerate((name, metric) for name in names for metric in _METRICS)}
-    now = dt.datetime.now(dt.UTC)
-    pages = (
-        run.read("cloudwatch")
-        .get_paginator("get_metric_data")
-        .paginate(
-            MetricDataQueries=[
-                {
-                    "Id": key,
-                    "MetricStat": {
-                        "Metric": {
-                            "Namespace": "AWS/Lambda",
-                            "MetricName": metric,
-                            "Dimensions": [{"Name": "FunctionName", "Value": name}],
-                        },
-                        "Period": 60,
-                        "Stat": "Sum",
-                    },
-                }
-                for key, (name, metric) in list(asked.items())[:500]
-            ],
-            StartTime=now - dt.timedelta(minutes=parameters.minutes),
-            EndTime=now,
-        )
-    )
-    for page in pages:
-        for result in page["MetricDataResults"]:
-            name, metric = asked[result["Id"]]
-            counts[name][metric] = counts[name].get(metric, 0) + sum(result["Values"])
-    return counts
+def target_groups(places: health.Places, run: ScriptRun) -> Iterator[health.Part]:
+    groups = TargetGroups(run.read("elbv2"))
+    for arn, name in groups.find(places.target_groups, places.load_balancers, places.target_group_name):
+        yield health.target_group(name, groups.targets(arn))
 
 
-def target_groups(parameters: ServiceHealth, run: ScriptRun, arns: list[str]) -> Iterable[health.Part]:
-    elb = run.read("elbv2")
-    groups = {arn: arn.split("/")[1] for arn in arns if ":targetgroup/" in arn}
-    requests: list[dict[str, Any]] = [{"LoadBalancerArn": arn} for arn in arns if ":loadbalancer/" in arn]
-    requests += [{"Names": [name]} for name in called_so(parameters, r"[A-Za-z0-9-]{1,32}")]
-    for request in requests:
-        answer = asked(lambda r=request: elb.describe_target_groups(**r))  # type: ignore[misc]
-        for row in (answer or {}).get("TargetGroups", []):
-            groups[row["TargetGroupArn"]] = row["TargetGroupName"]
-    for arn, name in sorted(groups.items(), key=lambda item: item[1]):
-        yield health.target_group(name, elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"])
-
-
-def databases(parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str], denied: Denied) -> Iterable[health.Part]:
+def databases(places: health.Places, run: ScriptRun, denied: Denied) -> Iterator[health.Part]:
     rds = run.read("rds")
-    names = {arn.split(":")[6] for arn in arns} | called_so(parameters, r"[A-Za-z][A-Za-z0-9-]{0,62}")
-    for name in sorted(names):
-        answer = asked(
-            lambda n=name: rds.describe_db_instances(DBInstanceIdentifier=n),  # type: ignore[misc]
-            denied,
-            ("RDS instance", name),
-        )
-        for instance in (answer or {}).get("DBInstances", []):
-            yield health.database(instance)
+    for name in places.databases:
+        found = asked(denied, "RDS instance", name, partial(rds.describe_db_instances, DBInstanceIdentifier=name))
+        yield from map(health.database, (found or {}).get("DBInstances", []))
 
 
-def alarms(parameters: ServiceHealth, run: ScriptRun, arns: Iterable[str]) -> Iterable[health.Part]:
-    cloudwatch = run.read("cloudwatch")
-    names = sorted(arn.split(":", 6)[6] for arn in arns)
-    requests: list[dict[str, Any]] = [{"AlarmNamePrefix": parameters.service_name}]
-    requests += [{"AlarmNames": names[start : start + 100]} for start in range(0, len(names), 100)]
-    rows: dict[str, Any] = {}
-    for request in requests:
-        pages = cloudwatch.get_paginator("describe_alarms").paginate(
-            **request, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
-        )
-        for page in pages:
-            for row in page.get("MetricAlarms", []) + page.get("CompositeAlarms", []):
-                rows[row["AlarmName"]] = row
-    return [health.alarm(row) for _, row in sorted(rows.items())]
-
-
-def called_so(parameters: ServiceHealth, pattern: str) -> set[str]:
-    """The service's name, where something of this kind could have it."""
-    return {parameters.service_name} if re.fullmatch(pattern, parameters.service_name) else set()
-
-
-def asked(call: Any, denied: Denied | None = None, part: tuple[str, str] = ("", "")) -> Any:
+def asked(denied: Denied, kind: str, name: str, call: Callable[[], Any]) -> Any:
     """The answer; None where there is nothing, or the part may not be looked at, which is noted."""
     try:
         return call()
+    except NotFoundError:
+        return None
     except ClientError as error:
-        if error_code(error) in _NOT_FOUND:
-            return None
-        if denied is not None and error_code(error) in _DENIED:
-            denied[part] = error
-            return None
-        raise
-
-
-def told(error: ClientError) -> str:
-    return str(error.response["Error"].get("Message") or error_code(error))
+        if error_code(error) in _DENIED:
+            denied[kind, name] = error
+        elif error_code(error) not in _NOT_FOUND:
+            raise
+        return None
 
 
 script = Script("oncall-service-health", ServiceHealth, service_health, risk="low", environment=os.environ)

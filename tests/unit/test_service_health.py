@@ -78,7 +78,8 @@ def test_ecs_service(described, verdict, says):
     ],
 )
 def test_function(configuration, reserved, counts, verdict, says):
-    found = health.function({"FunctionName": "orders", **configuration}, reserved, counts)
+    values = {name: [1, count - 1] for name, count in counts.items()}
+    found = health.function({"FunctionName": "orders", **configuration}, reserved, values)
     assert found.verdict == verdict
     assert says in "; ".join(found.reasons)
 
@@ -140,3 +141,45 @@ def test_alarm(state, enabled, verdict, says):
     assert found.verdict == verdict
     assert says in "; ".join(found.reasons)
     assert found.facts["silent"] is not enabled
+
+
+ARN = "arn:aws:{}:eu-west-1:123456789012:{}"
+
+
+def test_places_are_those_of_the_tag_and_those_that_are_called_so():
+    group, balancer = (
+        ARN.format("elasticloadbalancing", f"{kind}/web/1") for kind in ("targetgroup", "loadbalancer/app")
+    )
+    arns = [
+        ARN.format("ecs", "service/shop/web"),
+        ARN.format("ecs", "service/made-long-ago"),
+        ARN.format("lambda", "function:ship"),
+        group,
+        balancer,
+        ARN.format("rds", "db:orders"),
+        ARN.format("cloudwatch", "alarm:shop: errors"),
+        ARN.format("sqs", "other"),
+    ]
+    assert health.places(arns, "checkout", "default") == health.Places(
+        ecs_services=[("default", "checkout"), ("shop", "web")],
+        functions=["checkout", "ship"],
+        target_groups=[group],
+        load_balancers=[balancer],
+        target_group_name="checkout",
+        databases=["checkout", "orders"],
+        alarms=["shop: errors"],
+    )
+
+
+def test_places_are_not_looked_for_by_a_name_that_they_cannot_have():
+    found = health.places([], "1_" + "x" * 80, "default")
+    assert (found.functions, found.target_group_name, found.databases) == ([], None, [])
+
+
+def test_report_names_what_could_not_be_seen_and_does_not_judge_by_it():
+    unseen = health.hidden("RDS instance", "orders", "not allowed")
+    found = health.report("checkout", [part("healthy")], [unseen])
+    assert (found["verdict"], found["part_count"]) == ("healthy", 2)
+    assert found["reasons"] == ["RDS instance orders: may not be looked at: not allowed"]
+    many = health.report("checkout", [part("down", "gone")] * 150, [unseen])
+    assert (len(many["parts"]), many["part_count"]) == (health.MAX_PARTS, 151)

@@ -6,6 +6,7 @@ Each part has a verdict with reasons. A service is as healthy as its worst part;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,19 @@ from watchfloor.rollouts import MAX_EVENTS, primary
 
 Verdict = Literal["healthy", "degraded", "down", "unknown"]
 _WORST_FIRST: tuple[Verdict, ...] = ("down", "degraded", "healthy")
+
+# What a tag is looked for on.
+KINDS = (
+    "ecs:service",
+    "lambda:function",
+    "elasticloadbalancing:targetgroup",
+    "elasticloadbalancing:loadbalancer",
+    "rds:db",
+    "cloudwatch:alarm",
+)
+# Of a function.
+METRICS = {name: (name, "Sum") for name in ("Invocations", "Errors", "Throttles")}
+MAX_PARTS = 100
 
 # Share of failed invocations from which a function counts as degraded, and as down.
 DEGRADED_ERROR_RATE = 0.05
@@ -60,6 +74,65 @@ class Part:
             "reasons": list(self.reasons),
             "facts": self.facts,
         }
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a service's parts are looked for: those of its tag, and those that are called as it is.
+
+    Attributes
+    ----------
+    ecs_services
+        Cluster and name.
+    target_groups, load_balancers
+        ARNs.
+    target_group_name
+        Of one that is called as the service is; None where none can be called so.
+    """
+
+    ecs_services: list[tuple[str, str]]
+    functions: list[str]
+    target_groups: list[str]
+    load_balancers: list[str]
+    target_group_name: str | None
+    databases: list[str]
+    alarms: list[str]
+
+
+def places(arns: Iterable[str], service_name: str, cluster: str) -> Places:
+    """From the ARNs of what carries the service's tag; `cluster` is where an ECS service of its name is looked for."""
+    tagged: dict[str, list[str]] = {kind.partition(":")[0]: [] for kind in KINDS}
+    for arn in arns:
+        tagged.setdefault(arn.split(":")[2], []).append(arn)
+
+    def named(kind: str, pattern: str) -> list[str]:
+        own = [service_name] if re.fullmatch(pattern, service_name) else []
+        return sorted({*own, *(arn.split(":")[6] for arn in tagged[kind])})
+
+    # arn:...:service/<cluster>/<name>; those made long ago have no cluster in it, and are asked for by name only.
+    services = {(arn.split("/")[1], arn.split("/")[2]) for arn in tagged["ecs"] if arn.count("/") == 2}
+    balancing = tagged["elasticloadbalancing"]
+    return Places(
+        sorted(services | {(cluster, service_name)}),
+        named("lambda", r"[A-Za-z0-9_-]{1,64}"),
+        [arn for arn in balancing if ":targetgroup/" in arn],
+        [arn for arn in balancing if ":loadbalancer/" in arn],
+        service_name if re.fullmatch(r"[A-Za-z0-9-]{1,32}", service_name) else None,
+        named("rds", r"[A-Za-z][A-Za-z0-9-]{0,62}"),
+        sorted(arn.split(":", 6)[6] for arn in tagged["cloudwatch"]),
+    )
+
+
+def report(service_name: str, parts: Sequence[Part], unseen: Sequence[Part]) -> dict[str, Any]:
+    """A service by its parts; `unseen` are those that may not be looked at."""
+    verdict = overall(parts)
+    return {
+        "verdict": verdict,
+        "reasons": [*reasons(parts, verdict), *reasons(unseen, "unknown")],
+        "service_name": service_name,
+        "parts": [part.to_dict() for part in [*parts, *unseen][:MAX_PARTS]],
+        "part_count": len(parts) + len(unseen),
+    }
 
 
 def overall(parts: Sequence[Part]) -> Verdict:
@@ -123,9 +196,9 @@ def ecs_service(service: Mapping[str, Any]) -> Part:
     return Part("ECS service", service["serviceName"], verdict, tuple(why), facts)
 
 
-def function(configuration: Mapping[str, Any], reserved: int | None, counts: Mapping[str, float]) -> Part:
-    """Of GetFunctionConfiguration; `counts` are the sums of Invocations, Errors and Throttles of the last minutes."""
-    invocations, errors, throttles = (counts.get(name, 0) for name in ("Invocations", "Errors", "Throttles"))
+def function(configuration: Mapping[str, Any], reserved: int | None, counts: Mapping[str, Sequence[float]]) -> Part:
+    """Of GetFunctionConfiguration; `counts` are METRICS of the last minutes."""
+    invocations, errors, throttles = (sum(counts.get(name, ())) for name in METRICS)
     rate = errors / invocations if invocations else 0.0
     why: list[str] = []
     verdict: Verdict = "healthy" if invocations else "unknown"

@@ -48,12 +48,12 @@ def error_code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
-def or_none(call: Callable[[], T], missing: str) -> T | None:
-    """What an AWS call answers; None where its error's code says that there is no such thing."""
+def or_none(call: Callable[[], T], *missing: str) -> T | None:
+    """What an AWS call answers; None where its error has one of these codes, which say that there is no such thing."""
     try:
         return call()
     except ClientError as error:
-        if error_code(error) == missing:
+        if error_code(error) in missing:
             return None
         raise
 
