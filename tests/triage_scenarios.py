@@ -127,13 +127,24 @@ def made_up_for(floor: Floor) -> None:
 
 
 def told_nobody(floor: Floor) -> None:
-    """An error that could be told neither in Slack nor by mail is mailed to those who get alarms."""
+    """An error that could be told neither in Slack nor by mail is mailed once to those who get alarms."""
     floor.begin()
     with _nobody_listens(floor):
         name = _write(floor)
-        if _ended(floor, _incident(floor, name), 1)["status"] != "FAILED":
+        execution = _ended(floor, _incident(floor, name), 1)
+        if execution["status"] != "FAILED":
             raise Missing("the execution did not fail")
-        _until(lambda: _alarmed(floor, name), "no mail to those who get alarms")
+
+        def mailed() -> bool:
+            floor.check_log("ReportTriageFailure")
+            return _alarmed(floor, name)
+
+        _until(mailed, "no mail to those who get alarms")
+        # Whoever tells of the same end again is answered, as soon as the first report is noted as done.
+        end = {"executionArn": execution["executionArn"], "status": "FAILED"}
+        _until(lambda: _is_taken(floor, "ReportTriageFailure", end), "told again, it does not answer", seconds=10)
+        if _alarmed(floor, name):
+            raise Missing("a second mail about the same end")
 
 
 def mailed_again(floor: Floor) -> None:
@@ -320,6 +331,13 @@ def _mails(floor: Floor) -> list[dict[str, Any]]:
 
 def _alarmed(floor: Floor, name: str) -> bool:
     return any("not explained" in mail["Subject"] and name in mail["Message"] for mail in floor.mails())
+
+
+def _is_taken(floor: Floor, function: str, event: dict[str, Any]) -> bool:
+    with contextlib.suppress(Missing):
+        floor.invoke(function, event)
+        return True
+    return False
 
 
 def _subscribe(floor: Floor) -> None:
