@@ -159,7 +159,12 @@ def test_substitutions_are_those_of_the_definition(stem):
     assert set(re.findall(r"\$\{(\w+)}", text)) == set(given)
     for name, value in given.items():
         logical_id = name.removesuffix("Arn")
-        assert value in ({"Fn::GetAtt": [logical_id, "Arn"]}, {"Ref": logical_id})
+        assert value in ({"Fn::GetAtt": [logical_id, "Arn"]}, {"Ref": logical_id}, {"Ref": f"AWS::{name}"})
+
+
+@pytest.mark.parametrize("path", [*TEMPLATES, *(f"statemachines/{stem}.asl.yaml" for stem in MACHINES)])
+def test_partition_is_left_open(path):
+    assert not re.search(r"\barn:aws\b", (ROOT / path).read_text())
 
 
 @pytest.mark.parametrize("stem", MACHINES)
