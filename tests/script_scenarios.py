@@ -7,13 +7,11 @@ compared; `MISSED_BY` and `EXEMPT` are what :mod:`tests.permissions` wants to kn
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import sys
 import time
 import uuid
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +21,18 @@ from botocore.config import Config
 
 from local.sandbox import STACK, Deployment
 from local.scripts.calling import Stack
+from tests.resources import (
+    make_alarm,
+    make_cluster,
+    make_database,
+    make_database_cluster,
+    make_dead_letter_queue,
+    make_role,
+    make_service,
+    make_target_group,
+    policy,
+    zipped,
+)
 from tests.scenarios import Missing
 from watchfloor.approvals import Ask, Person, approval_id_of
 from watchfloor.scripts import digest
@@ -115,26 +125,17 @@ class Shop:
 
     def role(self, service: str) -> str:
         name = self.name("shop-role")
-        trust = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        role = self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))["Role"]["Arn"]
+        role = make_role(self.iam, name, service)
         anything = {"Effect": "Allow", "Action": ["lambda:InvokeFunction", "logs:*"], "Resource": "*"}
-        self.iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=_policy(anything))
+        self.iam.put_rolepolicy(RoleName=name, PolicyName="inline", PolicyDocument=policy(anything))
         return role
 
     @cache  # noqa: B019 - a shop lives as long as its cloud
     def service(self) -> Json:
         """The ECS service, with two tasks and the circuit breaker on."""
-        self.ecs.create_cluster(clusterName=CLUSTER)
-        task = self.ecs.register_task_definition(
-            family=SHOP, containerDefinitions=[{"name": SHOP, "image": f"{SHOP}:1", "memory": 64}]
-        )
-        self.ecs.create_service(
-            cluster=CLUSTER,
-            serviceName=SHOP,
-            taskDefinition=task["taskDefinition"]["taskDefinitionArn"],
-            desiredCount=2,
-            deploymentConfiguration={"deploymentCircuitBreaker": {"enable": True, "rollback": True}},
-        )
+        make_cluster(self.ecs, CLUSTER, SHOP)
+        breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
+        make_service(self.ecs, CLUSTER, SHOP, deploymentConfiguration=breaker)
         self.scaling.register_scalable_target(
             ServiceNamespace="ecs",
             ResourceId=f"service/{CLUSTER}/{SHOP}",
@@ -209,10 +210,7 @@ class Shop:
     @cache  # noqa: B019
     def queues(self) -> tuple[str, str]:
         """URLs of the queue and of its dead-letter queue."""
-        dead = self.sqs.create_queue(QueueName=f"{SHOP}-failed")["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
-        return self.sqs.create_queue(QueueName=SHOP, Attributes={"RedrivePolicy": redrive})["QueueUrl"], dead
+        return make_dead_letter_queue(self.sqs, f"{SHOP}-failed", SHOP)
 
     def fill(self, count: int = 3) -> None:
         """So many messages in the dead-letter queue, and none in the other."""
@@ -269,18 +267,8 @@ class Shop:
     @cache  # noqa: B019
     def alarm(self) -> str:
         name = f"{SHOP}-errors"
-        self.cloudwatch.put_metric_alarm(
-            AlarmName=name,
-            Namespace="Shop",
-            MetricName="Errors",
-            Statistic="Sum",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=0,
-            ComparisonOperator="GreaterThanThreshold",
-            TreatMissingData="notBreaching",
-            AlarmActions=[self.deployment.outputs["AlertTopicArn"]],
-        )
+        topic = self.deployment.outputs["AlertTopicArn"]
+        make_alarm(self.cloudwatch, name, TreatMissingData="notBreaching", AlarmActions=[topic])
         return name
 
     def rings(self) -> bool:
@@ -302,8 +290,7 @@ class Shop:
     def targets(self) -> str:
         """A target group by the service's name, with one target that answers: the local cloud itself."""
         elb = self.deployment.client("elbv2")
-        group = elb.create_target_group(Name=SHOP, Protocol="HTTP", Port=80, VpcId="vpc-1", TargetType="ip")
-        arn = group["TargetGroups"][0]["TargetGroupArn"]
+        arn = make_target_group(elb, SHOP)
         port = int(self.deployment.cloud.endpoint_url.rpartition(":")[2])
         elb.register_targets(TargetGroupArn=arn, Targets=[{"Id": "127.0.0.1", "Port": port}])
         return arn
@@ -312,16 +299,8 @@ class Shop:
     def database(self) -> str:
         """A database that belongs to the service by its tag only."""
         name = f"{SHOP}-db"
-        self.deployment.client("rds").create_db_instance(
-            DBInstanceIdentifier=name,
-            DBInstanceClass="db.t3.micro",
-            Engine="postgres",
-            MasterUsername="admin1",
-            MasterUserPassword="not-a-secret",
-            AllocatedStorage=20,
-            EnablePerformanceInsights=True,
-            Tags=[{"Key": "service", "Value": SHOP}],
-        )
+        tags = [{"Key": "service", "Value": SHOP}]
+        make_database(self.deployment.client("rds"), name, EnablePerformanceInsights=True, Tags=tags)
         return name
 
     @cache  # noqa: B019
@@ -337,19 +316,8 @@ class Shop:
     @cache  # noqa: B019
     def cluster(self) -> str:
         """A database cluster with one instance."""
-        name, rds = f"{SHOP}-cluster", self.deployment.client("rds")
-        rds.create_db_cluster(
-            DBClusterIdentifier=name,
-            Engine="aurora-postgresql",
-            MasterUsername="admin1",
-            MasterUserPassword="not-a-secret",
-        )
-        rds.create_db_instance(
-            DBInstanceIdentifier=f"{name}-1",
-            DBInstanceClass="db.r6g.large",
-            Engine="aurora-postgresql",
-            DBClusterIdentifier=name,
-        )
+        name = f"{SHOP}-cluster"
+        make_database_cluster(self.deployment.client("rds"), name)
         return name
 
     @property
@@ -509,17 +477,17 @@ def permission_explained(place: Shop) -> None:
 def principals(place: Shop) -> tuple[str, str]:
     """A role and a user with inline and managed policies, the user's group with them too."""
     iam, name = place.iam, place.name("shop")
-    read = _policy({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"})
-    managed = iam.create_policy(PolicyName=name, PolicyDocument=read)["Policy"]["Arn"]
+    read = policy({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"})
+    managed = iam.createpolicy(PolicyName=name, PolicyDocument=read)["Policy"]["Arn"]
     role = place.role("lambda").rpartition("/")[2]
     for arn in (managed, "arn:aws:iam::aws:policy/ReadOnlyAccess"):
-        iam.attach_role_policy(RoleName=role, PolicyArn=arn)
+        iam.attach_rolepolicy(RoleName=role, PolicyArn=arn)
     iam.create_user(UserName=name)
-    iam.put_user_policy(UserName=name, PolicyName="inline", PolicyDocument=read)
-    iam.attach_user_policy(UserName=name, PolicyArn=managed)
+    iam.put_userpolicy(UserName=name, PolicyName="inline", PolicyDocument=read)
+    iam.attach_userpolicy(UserName=name, PolicyArn=managed)
     iam.create_group(GroupName=name)
-    iam.put_group_policy(GroupName=name, PolicyName="inline", PolicyDocument=read)
-    iam.attach_group_policy(GroupName=name, PolicyArn=managed)
+    iam.put_grouppolicy(GroupName=name, PolicyName="inline", PolicyDocument=read)
+    iam.attach_grouppolicy(GroupName=name, PolicyArn=managed)
     iam.add_user_to_group(GroupName=name, UserName=name)
     return f"role/{role}", f"user/{name}"
 
@@ -883,14 +851,7 @@ EXEMPT: list[tuple[str, str, str, str]] = [
 
 
 def _code(number: str) -> Json:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("app.py", f"# release {number}\n{HANDLER}")
-    return {"ZipFile": buffer.getvalue()}
-
-
-def _policy(statement: Json) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    return {"ZipFile": zipped({"app.py": f"# release {number}\n{HANDLER}"})}
 
 
 def _short(text: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.pipeline import Pipeline
 from tests.e2e.scripts import Scripts
+from tests.resources import make_database, policy, trust
 from tests.script_scenarios import SHOP, WORKER, Shop
 from watchfloor.scripts import same_plan
 
@@ -223,16 +224,11 @@ def test_permissions_of_a_script_are_what_its_role_says(shop):
 
 def test_permissions_a_boundary_stands_in_the_way(shop):
     name = shop.name("bounded")
-    edge = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
-    arn = shop.iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(edge))["Policy"]["Arn"]
-    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    shop.iam.create_role(RoleName=name, AssumeRolePolicyDocument=document, PermissionsBoundary=arn)
-    own = {
-        "Version": "2012-10-17",
-        "Statement": [{"Sid": "Send", "Effect": "Allow", "Action": "sqs:*", "Resource": "*"}],
-    }
-    shop.iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(own))
+    edge = policy({"Effect": "Allow", "Action": "s3:*", "Resource": "*"})
+    arn = shop.iam.create_policy(PolicyName=name, PolicyDocument=edge)["Policy"]["Arn"]
+    shop.iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust("lambda"), PermissionsBoundary=arn)
+    own = policy({"Sid": "Send", "Effect": "Allow", "Action": "sqs:*", "Resource": "*"})
+    shop.iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=own)
     answer = shop.call("debug-permissions", {"principal": f"role/{name}", "actions": ["sqs:SendMessage"]})
     (decision,) = answer.result["decisions"]
     assert not decision["is_allowed"]
@@ -241,16 +237,13 @@ def test_permissions_a_boundary_stands_in_the_way(shop):
 
 def test_database_in_trouble_is_told_with_its_statements_and_maintenance(shop):
     name = f"busy-{uuid.uuid4().hex[:8]}"
-    rds = shop.deployment.client("rds")
-    made = rds.create_db_instance(
-        DBInstanceIdentifier=name,
+    made = make_database(
+        shop.deployment.client("rds"),
+        name,
         DBInstanceClass="db.r6g.large",
-        Engine="postgres",
-        MasterUsername="admin1",
-        MasterUserPassword="not-a-secret",
         AllocatedStorage=100,
         EnablePerformanceInsights=True,
-    )["DBInstance"]
+    )
     put = {
         "load": {
             made["DbiResourceId"]: {

@@ -1,16 +1,15 @@
 """Small resources of the local cloud, made in a line."""
 
-import io
 import itertools
 import json
 import sys
 import textwrap
 import time
-import zipfile
 from collections.abc import Callable
 from typing import Any
 
 from local.cloud import ACCOUNT, REGION, LocalCloud
+from tests.resources import make_role, policy, zipped
 
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 ANYTHING = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
@@ -42,12 +41,11 @@ class Sandbox:
 
     def role(self, statements: list[dict[str, Any]], service: str = "lambda") -> str:
         name = self.name("role")
-        trust = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
         iam = self.client("iam")
-        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy([trust]))["Role"]
+        arn = make_role(iam, name, service)
         if statements:
-            iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=_policy(statements))
-        return role["Arn"]
+            iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=policy(*statements))
+        return arn
 
     def function(
         self,
@@ -113,9 +111,9 @@ class Sandbox:
         name = self.name("queue")
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
         statement = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
-        url = self.client("sqs").create_queue(
-            QueueName=name, Attributes={"Policy": _policy([statement]), **attributes}
-        )["QueueUrl"]
+        url = self.client("sqs").create_queue(QueueName=name, Attributes={"Policy": policy(statement), **attributes})[
+            "QueueUrl"
+        ]
         return url, arn
 
     def received(self, queue_url: str, timeout: float = 15.0) -> dict[str, Any]:
@@ -135,15 +133,3 @@ class Sandbox:
         arn = events.put_rule(Name=name, EventPattern=json.dumps(pattern))["RuleArn"]
         events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": target_arn, **target}])
         return arn
-
-
-def zipped(files: dict[str, str]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-    return buffer.getvalue()
-
-
-def _policy(statements: list[dict[str, Any]]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})

@@ -5,7 +5,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.cloud import ACCOUNT, REGION
-from tests.integration.sandbox import RUNTIME, Sandbox, until, zipped
+from tests.integration.sandbox import RUNTIME, Sandbox, until
+from tests.resources import zipped
 
 LOGS = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
 

@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 
 from local.cloud import ACCOUNT, REGION
 from tests.integration.sandbox import RUNTIME, Sandbox, until
+from tests.resources import make_alarm, make_cluster, make_service, make_target_group
 
-CONTAINER = {"name": "web", "image": "web:1", "memory": 64}
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 
 
@@ -22,16 +22,9 @@ class Cluster:
         self.sandbox = sandbox
         self.ecs = sandbox.client("ecs")
         self.cluster, self.name = sandbox.name("cluster"), sandbox.name("web")
-        self.ecs.create_cluster(clusterName=self.cluster)
-        task = self.ecs.register_task_definition(family=self.name, containerDefinitions=[CONTAINER])
-        self.ecs.create_service(
-            cluster=self.cluster,
-            serviceName=self.name,
-            taskDefinition=task["taskDefinition"]["taskDefinitionArn"],
-            desiredCount=2,
-            deploymentConfiguration=BREAKER,
-            tags=[{"key": "team", "value": "blue"}],
-        )
+        make_cluster(self.ecs, self.cluster, self.name)
+        tags = [{"key": "team", "value": "blue"}]
+        make_service(self.ecs, self.cluster, self.name, deploymentConfiguration=BREAKER, tags=tags)
 
     def service(self):
         return self.ecs.describe_services(cluster=self.cluster, services=[self.name])["services"][0]
@@ -103,25 +96,9 @@ def test_resources_are_found_by_their_tag(cluster: Cluster):
     name = cluster.sandbox.name("team")
     cluster.ecs.tag_resource(resourceArn=cluster.arn, tags=[{"key": "service", "value": name}])
     alarm = cluster.sandbox.name("alarm")
-    cluster.sandbox.client("cloudwatch").put_metric_alarm(
-        AlarmName=alarm,
-        Namespace="N",
-        MetricName="M",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=0,
-        ComparisonOperator="GreaterThanThreshold",
-        Tags=[{"Key": "service", "Value": name}],
-    )
-    group = cluster.sandbox.client("elbv2").create_target_group(
-        Name=cluster.sandbox.name("group"),
-        Protocol="HTTP",
-        Port=80,
-        VpcId="vpc-1",
-        TargetType="ip",
-        Tags=[{"Key": "service", "Value": name}],
-    )["TargetGroups"][0]["TargetGroupArn"]
+    tags = [{"Key": "service", "Value": name}]
+    make_alarm(cluster.sandbox.client("cloudwatch"), alarm, Tags=tags)
+    group = make_target_group(cluster.sandbox.client("elbv2"), cluster.sandbox.name("group"), Tags=tags)
     tagging = cluster.sandbox.client("resourcegroupstaggingapi")
     found = tagging.get_resources(TagFilters=[{"Key": "service", "Values": [name]}])["ResourceTagMappingList"]
     alarm_arn = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{alarm}"
@@ -130,9 +107,7 @@ def test_resources_are_found_by_their_tag(cluster: Cluster):
 
 def test_targets_on_this_machine_are_connected_to(sandbox: Sandbox):
     elb = sandbox.client("elbv2")
-    group = elb.create_target_group(
-        Name=sandbox.name("group"), Protocol="HTTP", Port=80, VpcId="vpc-1", TargetType="ip"
-    )["TargetGroups"][0]["TargetGroupArn"]
+    group = make_target_group(elb, sandbox.name("group"))
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
         closed.bind(("127.0.0.2", 0))
         good, bad = server.getsockname()[1], closed.getsockname()[1]
@@ -352,17 +327,7 @@ def test_a_move_is_made_with_the_permissions_of_its_caller(sandbox: Sandbox, mis
 
 def test_one_time_schedule_calls_an_operation_with_its_role_and_goes(sandbox: Sandbox):
     alarm, cloudwatch, scheduler = sandbox.name("alarm"), sandbox.client("cloudwatch"), sandbox.client("scheduler")
-    cloudwatch.put_metric_alarm(
-        AlarmName=alarm,
-        Namespace="N",
-        MetricName="M",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=0,
-        ComparisonOperator="GreaterThanThreshold",
-        ActionsEnabled=False,
-    )
+    make_alarm(cloudwatch, alarm, ActionsEnabled=False)
     enable = {
         "Effect": "Allow",
         "Action": "cloudwatch:EnableAlarmActions",
@@ -418,17 +383,7 @@ def test_an_alarm_whose_actions_are_off_tells_nobody(sandbox: Sandbox):
     sns, cloudwatch, alarm = sandbox.client("sns"), sandbox.client("cloudwatch"), sandbox.name("alarm")
     topic = sns.create_topic(Name=sandbox.name("topic"))["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
-    cloudwatch.put_metric_alarm(
-        AlarmName=alarm,
-        Namespace="N",
-        MetricName="M",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=0,
-        ComparisonOperator="GreaterThanThreshold",
-        AlarmActions=[topic],
-    )
+    make_alarm(cloudwatch, alarm, AlarmActions=[topic])
     cloudwatch.disable_alarm_actions(AlarmNames=[alarm])
     cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="drill")
     cloudwatch.enable_alarm_actions(AlarmNames=[alarm])

@@ -1,11 +1,11 @@
 """oncall-redrive-queue: valid, edge and invalid input. moto moves no messages; here a stand-in does as SQS would."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.resources import make_dead_letter_queue
 from tests.unit.scripts import World, module, scripts
 from watchfloor.clients import script_runtime
 
@@ -50,10 +50,7 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Moves:
 def world() -> Iterator[World]:
     with scripts() as made:
         sqs = made.client("sqs")
-        dead = sqs.create_queue(QueueName="orders-failed")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
-        sqs.create_queue(QueueName="orders", Attributes={"RedrivePolicy": redrive})
+        _, dead = make_dead_letter_queue(sqs, "orders-failed", "orders")
         for number in range(3):
             sqs.send_message(QueueUrl=dead, MessageBody=str(number))
         yield made

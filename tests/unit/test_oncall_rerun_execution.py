@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.resources import make_role
 from tests.unit.scripts import World, scripts
 
 NAME = "oncall-rerun-execution"
@@ -17,10 +18,7 @@ class Machine:
 
     def __init__(self, world: World) -> None:
         self.world, self.sfn = world, world.client("stepfunctions")
-        trust = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        role = world.client("iam").create_role(
-            RoleName="orders", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        )["Role"]["Arn"]
+        role = make_role(world.client("iam"), "orders", "states")
         self.arn = self.sfn.create_state_machine(name="orders", definition=json.dumps(WAITS), roleArn=role)[
             "stateMachineArn"
         ]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.resources import make_cluster, make_service
 from tests.unit.scripts import World, scripts
 
 NAME = "oncall-restart-service"
@@ -14,12 +15,8 @@ CHECKOUT = {"service_name": "checkout", "cluster": "shop", "replace_deployment":
 @pytest.fixture
 def world() -> Iterator[World]:
     with scripts() as made:
-        ecs = made.client("ecs")
-        ecs.create_cluster(clusterName="shop")
-        ecs.register_task_definition(
-            family="checkout", containerDefinitions=[{"name": "c", "image": "i", "memory": 64}]
-        )
-        ecs.create_service(cluster="shop", serviceName="checkout", taskDefinition="checkout", desiredCount=2)
+        make_cluster(made.client("ecs"), "shop", "checkout")
+        make_service(made.client("ecs"), "shop", "checkout")
         yield made
 
 

@@ -1,12 +1,10 @@
 """oncall-scale-service: valid, edge and invalid input; provisioned concurrency, which moto lacks, is on the local cloud."""
 
-import io
-import json
-import zipfile
 from collections.abc import Iterator
 
 import pytest
 
+from tests.resources import make_cluster, make_function, make_service
 from tests.unit.scripts import World, scripts
 
 NAME = "oncall-scale-service"
@@ -16,12 +14,8 @@ CHECKOUT = {"service_name": "checkout", "cluster": "shop", "wait_seconds": 0}
 @pytest.fixture
 def world() -> Iterator[World]:
     with scripts(ScriptMaxCount="50") as made:
-        ecs = made.client("ecs")
-        ecs.create_cluster(clusterName="shop")
-        ecs.register_task_definition(
-            family="checkout", containerDefinitions=[{"name": "c", "image": "i", "memory": 64}]
-        )
-        ecs.create_service(cluster="shop", serviceName="checkout", taskDefinition="checkout", desiredCount=2)
+        make_cluster(made.client("ecs"), "shop", "checkout")
+        make_service(made.client("ecs"), "shop", "checkout")
         yield made
 
 
@@ -36,23 +30,6 @@ def bounded(world: World, least: int, most: int) -> None:
         ScalableDimension="ecs:service:DesiredCount",
         MinCapacity=least,
         MaxCapacity=most,
-    )
-
-
-def function(world: World) -> None:
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("main.py", "")
-    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    role = world.client("iam").create_role(
-        RoleName="orders", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    )["Role"]["Arn"]
-    world.client("lambda").create_function(
-        FunctionName="orders",
-        Runtime="python3.13",
-        Role=role,
-        Handler="main.handler",
-        Code={"ZipFile": archive.getvalue()},
     )
 
 
@@ -96,7 +73,7 @@ def test_scaling_to_0_has_to_be_meant(world):
 
 
 def test_concurrency_is_reserved(world):
-    function(world)
+    make_function(world.client("lambda"), world.client("iam"), "orders")
     answer = world.call(NAME, {"function_name": "orders", "reserved_concurrency": 7})
     assert (answer.status_code, answer.body["changed"]) == (200, True)
     assert (answer.result["from_reserved"], answer.result["to_reserved"]) == (None, 7)

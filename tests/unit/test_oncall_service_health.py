@@ -6,6 +6,7 @@ import pytest
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
+from tests.resources import make_alarm, make_cluster, make_database, make_service, make_target_group
 from tests.unit.scripts import World, scripts
 
 NAME = "oncall-service-health"
@@ -15,53 +16,13 @@ CHECKOUT = {"service_name": "checkout", "cluster": "shop"}
 @pytest.fixture
 def world() -> Iterator[World]:
     with scripts() as made:
-        ecs = made.client("ecs")
-        ecs.create_cluster(clusterName="shop")
-        ecs.register_task_definition(
-            family="checkout", containerDefinitions=[{"name": "c", "image": "i", "memory": 64}]
-        )
+        make_cluster(made.client("ecs"), "shop", "checkout")
         yield made
 
 
-def make_ecs_service(world: World, name: str, **arguments) -> None:
-    world.client("ecs").create_service(
-        cluster="shop", serviceName=name, taskDefinition="checkout", desiredCount=2, **arguments
-    )
-
-
-def make_alarm(world: World, name: str, state: str, **arguments) -> None:
-    cloudwatch = world.client("cloudwatch")
-    cloudwatch.put_metric_alarm(
-        AlarmName=name,
-        Namespace="N",
-        MetricName="M",
-        Statistic="Sum",
-        Period=60,
-        EvaluationPeriods=1,
-        Threshold=0,
-        ComparisonOperator="GreaterThanThreshold",
-        **arguments,
-    )
-    cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="drill")
-
-
-def make_database(world: World, name: str, **arguments) -> None:
-    world.client("rds").create_db_instance(
-        DBInstanceIdentifier=name,
-        DBInstanceClass="db.t3.micro",
-        Engine="postgres",
-        MasterUsername="admin1",
-        MasterUserPassword="not-a-secret",
-        AllocatedStorage=20,
-        **arguments,
-    )
-
-
-def make_target_group(world: World, name: str) -> str:
-    vpc = world.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    return world.client("elbv2").create_target_group(Name=name, Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip")[
-        "TargetGroups"
-    ][0]["TargetGroupArn"]
+def put_alarm(world: World, name: str, state: str, **arguments) -> None:
+    make_alarm(world.client("cloudwatch"), name, **arguments)
+    world.client("cloudwatch").set_alarm_state(AlarmName=name, StateValue=state, StateReason="drill")
 
 
 def verdicts(answer) -> dict[tuple[str, str], str]:
@@ -69,10 +30,10 @@ def verdicts(answer) -> dict[tuple[str, str], str]:
 
 
 def test_parts_are_found_by_name_and_the_worst_one_counts(world):
-    make_ecs_service(world, "checkout")
-    make_alarm(world, "checkout-errors", "OK")
-    make_alarm(world, "other-errors", "ALARM")
-    make_database(world, "checkout")
+    make_service(world.client("ecs"), "shop", "checkout")
+    put_alarm(world, "checkout-errors", "OK")
+    put_alarm(world, "other-errors", "ALARM")
+    make_database(world.client("rds"), "checkout")
     answer = world.call(NAME, CHECKOUT)
     assert answer.status_code == 200, answer.body
     # moto's tasks never run.
@@ -87,16 +48,16 @@ def test_parts_are_found_by_name_and_the_worst_one_counts(world):
 
 
 def test_parts_are_found_by_their_tag(world):
-    make_database(world, "shop-db", Tags=[{"Key": "app", "Value": "checkout"}])
-    make_database(world, "other-db", Tags=[{"Key": "app", "Value": "other"}])
+    make_database(world.client("rds"), "shop-db", Tags=[{"Key": "app", "Value": "checkout"}])
+    make_database(world.client("rds"), "other-db", Tags=[{"Key": "app", "Value": "other"}])
     answer = world.call(NAME, {"service_name": "checkout", "tag_key": "app"})
     assert (answer.status_code, answer.result["verdict"]) == (200, "healthy")
     assert verdicts(answer) == {("RDS instance", "shop-db"): "healthy"}
 
 
 def test_alarm_that_rings_degrades_and_a_silent_one_is_named(world):
-    make_alarm(world, "checkout-errors", "ALARM")
-    make_alarm(world, "checkout-latency", "OK", ActionsEnabled=False)
+    put_alarm(world, "checkout-errors", "ALARM")
+    put_alarm(world, "checkout-latency", "OK", ActionsEnabled=False)
     answer = world.call(NAME, CHECKOUT)
     assert answer.result["verdict"] == "degraded"
     assert answer.result["reasons"] == ["alarm checkout-errors: rings: drill"]
@@ -105,13 +66,14 @@ def test_alarm_that_rings_degrades_and_a_silent_one_is_named(world):
 
 
 def test_target_group_without_targets_is_down(world):
-    make_target_group(world, "checkout")
+    vpc = world.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    make_target_group(world.client("elbv2"), "checkout", vpc)
     answer = world.call(NAME, CHECKOUT)
     assert (answer.result["verdict"], answer.result["reasons"]) == ("down", ["target group checkout: has no targets"])
 
 
 def test_alarm_without_data_alone_says_nothing_either_way(world):
-    make_alarm(world, "checkout-errors", "INSUFFICIENT_DATA")
+    put_alarm(world, "checkout-errors", "INSUFFICIENT_DATA")
     answer = world.call(NAME, CHECKOUT)
     assert (answer.result["verdict"], answer.result["reasons"]) == ("unknown", ["alarm checkout-errors: has no data"])
 
@@ -132,7 +94,7 @@ def only_alarms(monkeypatch):
 
 
 def test_part_that_may_not_be_looked_at_is_unknown_and_named(world, only_alarms):
-    make_alarm(world, "checkout-errors", "OK")
+    put_alarm(world, "checkout-errors", "OK")
     answer = world.call(NAME, CHECKOUT)
     assert (answer.status_code, answer.result["verdict"]) == (200, "healthy")
     assert verdicts(answer) == {

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.machines.stack import physical_id
+from tests.resources import make_alarm
 from tests.unit.scripts import World, scripts
 from watchfloor.clients import script_runtime
 
@@ -17,17 +18,7 @@ ERRORS = {"alarm_name": "checkout-errors", "minutes": 60, "reason": "database up
 @pytest.fixture
 def world() -> Iterator[World]:
     with scripts() as made:
-        made.client("cloudwatch").put_metric_alarm(
-            AlarmName="checkout-errors",
-            Namespace="N",
-            MetricName="M",
-            Statistic="Sum",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=0,
-            ComparisonOperator="GreaterThanThreshold",
-            ActionsEnabled=True,
-        )
+        make_alarm(made.client("cloudwatch"), "checkout-errors", ActionsEnabled=True)
         yield made
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.resources import make_database, make_database_cluster
 from tests.unit.canned import canned
 from tests.unit.scripts import World, scripts
 
@@ -30,15 +31,7 @@ def world(maintenance: list[dict[str, Any]]) -> Iterator[World]:
             DBParameterGroupName="own",
             Parameters=[{"ParameterName": "max_connections", "ParameterValue": "100", "ApplyMethod": "pending-reboot"}],
         )
-        rds.create_db_instance(
-            DBInstanceIdentifier="orders",
-            DBInstanceClass="db.t3.medium",
-            Engine="postgres",
-            AllocatedStorage=100,
-            MasterUsername="admin1",
-            MasterUserPassword="not-a-real-one",
-            DBParameterGroupName="own",
-        )
+        make_database(rds, "orders", DBInstanceClass="db.t3.medium", AllocatedStorage=100, DBParameterGroupName="own")
         due = {"ResourceIdentifier": ARN, "PendingMaintenanceActionDetails": maintenance}
         answer = {"PendingMaintenanceActions": [due]}
         stack.enter_context(canned("rds", "DescribePendingMaintenanceActions", lambda: answer))
@@ -71,13 +64,7 @@ def test_database_in_trouble_says_so_first(world, maintenance):
 
 
 def test_database_slow_statements_where_performance_insights_is_on(world):
-    world.client("rds").create_db_instance(
-        DBInstanceIdentifier="watched",
-        DBInstanceClass="db.t3.medium",
-        Engine="postgres",
-        AllocatedStorage=20,
-        EnablePerformanceInsights=True,
-    )
+    make_database(world.client("rds"), "watched", EnablePerformanceInsights=True)
     raw = world.client("rds").describe_db_instances(DBInstanceIdentifier="watched")["DBInstances"][0]
     on = {"DBInstances": [{**raw, "PerformanceInsightsEnabled": True}]}
     keys = [{"Dimensions": {"db.sql_tokenized.statement": "SELECT ?"}, "Total": 2.5}]
@@ -90,19 +77,7 @@ def test_database_slow_statements_where_performance_insights_is_on(world):
 
 
 def test_database_cluster_with_its_members(world):
-    rds = world.client("rds")
-    rds.create_db_cluster(
-        DBClusterIdentifier="shop",
-        Engine="aurora-postgresql",
-        MasterUsername="admin1",
-        MasterUserPassword="not-a-real-one",
-    )
-    rds.create_db_instance(
-        DBInstanceIdentifier="shop-1",
-        DBInstanceClass="db.r6g.large",
-        Engine="aurora-postgresql",
-        DBClusterIdentifier="shop",
-    )
+    make_database_cluster(world.client("rds"), "shop")
     answer = world.call(NAME, {"database": "shop", "kind": "cluster"})
     assert answer.status_code == 200, answer.body
     assert answer.result["cluster"]["identifier"] == "shop"

@@ -1,8 +1,6 @@
 """test-lambda: a function is called with an event, and its answer compared with what it should be."""
 
-import io
 import json
-import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 from moto.awslambda.models import LambdaFunction
 
 from tests.machines.stack import physical_id
+from tests.resources import make_function
 from tests.unit.scripts import World, scripts
 
 NAME = "test-lambda"
@@ -19,20 +18,7 @@ NAME = "test-lambda"
 def world() -> Iterator[World]:
     with scripts() as made:
         made.client("s3").create_bucket(Bucket=physical_id("DataBucket"))
-        archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w") as file:
-            file.writestr("main.py", "")
-        trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        role = made.client("iam").create_role(
-            RoleName="orders", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        )["Role"]["Arn"]
-        made.client("lambda").create_function(
-            FunctionName="orders",
-            Runtime="python3.13",
-            Role=role,
-            Handler="main.handler",
-            Code={"ZipFile": archive.getvalue()},
-        )
+        make_function(made.client("lambda"), made.client("iam"), "orders")
         yield made
 
 
