@@ -8,18 +8,11 @@ from typing import Annotated, Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field, model_validator
 
+from watchfloor import scaling
 from watchfloor.clients.ecs_services import EcsServices
 from watchfloor.clients.lambda_functions import Concurrency
 from watchfloor.clients.script_runtime import Script, ScriptRun
 from watchfloor.rollouts import primary, rollout
-from watchfloor.scaling import (
-    autoscaling_note,
-    check_bounds,
-    check_has_count,
-    check_provisioned,
-    check_tasks,
-    is_provisioned,
-)
 from watchfloor.scripts import Parameters
 
 ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
@@ -64,7 +57,7 @@ class ScaleService(Parameters):
 def scale_service(parameters: ScaleService, run: ScriptRun) -> dict[str, Any]:
     (wanted,) = parameters.wanted
     count = getattr(parameters, wanted)
-    check_bounds(wanted, count, int(run.settings["MAX_COUNT"]), allow_zero=parameters.allow_zero)
+    scaling.check_bounds(wanted, count, int(run.settings["MAX_COUNT"]), allow_zero=parameters.allow_zero)
     if wanted == "desired_count":
         return scale_tasks(parameters, run, count)
     if wanted == "reserved_concurrency":
@@ -75,26 +68,21 @@ def scale_service(parameters: ScaleService, run: ScriptRun) -> dict[str, Any]:
 def scale_tasks(parameters: ScaleService, run: ScriptRun, count: int) -> dict[str, Any]:
     services, cluster, name = EcsServices(run.read("ecs")), parameters.cluster, parameters.service_name or ""
     service = services.find(cluster, name)
-    check_has_count(service)
-    note = autoscaling(parameters, run, "ecs", f"service/{cluster}/{name}", "ecs:service:DesiredCount", count)
-    about = {"service_name": name, "cluster": cluster, "from_count": service["desiredCount"], "to_count": count}
-    about["autoscaling"] = note
-    if service["desiredCount"] == count:
+    scaling.check_has_count(service)
+    note = autoscaling(parameters, run, "ecs", f"service/{cluster}/{name}", count)
+    was = service["desiredCount"]
+    about = {"service_name": name, "cluster": cluster, "from_count": was, "to_count": count, "autoscaling": note}
+    if was == count:
         return {**about, "running_count": service["runningCount"]}
     run.write("ecs").update_service(cluster=cluster, service=name, desiredCount=count)
     if run.dry_run:
         return about
-    deployment_id = primary(service)["id"]
     last = run.follow(
-        lambda: rollout(services.find(cluster, name), deployment_id), lambda seen: seen.is_over, parameters.wait_seconds
+        lambda: rollout(services.find(cluster, name), primary(service)["id"]),
+        lambda seen: seen.is_over,
+        parameters.wait_seconds,
     )
-    check_tasks(last, count, parameters.wait_seconds)
-    return {
-        **about,
-        "running_count": last.running_count,
-        "events": list(last.events),
-        "is_stable": last.state == "COMPLETED",
-    }
+    return {**about, **scaling.tasks(last, count, parameters.wait_seconds)}
 
 
 def reserve(parameters: ScaleService, run: ScriptRun, count: int) -> dict[str, Any]:
@@ -109,10 +97,9 @@ def provision(parameters: ScaleService, run: ScriptRun, count: int) -> dict[str,
     concurrency, name, alias = Concurrency(run.read("lambda")), parameters.function_name or "", parameters.alias or ""
     before = concurrency.provisioned(name, alias)
     was = before.get("RequestedProvisionedConcurrentExecutions")
-    dimension = "lambda:function:ProvisionedConcurrency"
-    note = autoscaling(parameters, run, "lambda", f"function:{name}:{alias}", dimension, count)
-    about = {"function_name": name, "alias": alias, "from_provisioned": was, "to_provisioned": count}
-    about["autoscaling"] = note
+    note = autoscaling(parameters, run, "lambda", f"function:{name}:{alias}", count)
+    asked = {"from_provisioned": was, "to_provisioned": count, "autoscaling": note}
+    about = {"function_name": name, "alias": alias, **asked}
     if was == count:
         return {**about, "status": before["Status"]}
     run.write("lambda").put_provisioned_concurrency_config(
@@ -120,18 +107,15 @@ def provision(parameters: ScaleService, run: ScriptRun, count: int) -> dict[str,
     )
     if run.dry_run:
         return about
-    last = run.follow(lambda: concurrency.provisioned(name, alias), is_provisioned, parameters.wait_seconds)
-    check_provisioned(last, count, parameters.wait_seconds)
-    return {**about, "status": last.get("Status")}
+    last = run.follow(lambda: concurrency.provisioned(name, alias), scaling.is_provisioned, parameters.wait_seconds)
+    return {**about, **scaling.provisioned(last, count, parameters.wait_seconds)}
 
 
-def autoscaling(
-    parameters: ScaleService, run: ScriptRun, namespace: str, resource: str, dimension: str, count: int
-) -> str | None:
+def autoscaling(parameters: ScaleService, run: ScriptRun, namespace: str, resource: str, count: int) -> str | None:
     targets = run.read("application-autoscaling").describe_scalable_targets(
-        ServiceNamespace=namespace, ResourceIds=[resource], ScalableDimension=dimension
+        ServiceNamespace=namespace, ResourceIds=[resource], ScalableDimension=scaling.DIMENSIONS[namespace]
     )["ScalableTargets"]
-    return autoscaling_note(resource, targets, count, allow_outside=parameters.allow_outside_autoscaling)
+    return scaling.autoscaling_note(resource, targets, count, allow_outside=parameters.allow_outside_autoscaling)
 
 
 script = Script("oncall-scale-service", ScaleService, scale_service, risk="medium", environment=os.environ)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from botocore.exceptions import ClientError
 from pydantic import Field
 
 from watchfloor import service_health as health
 from watchfloor.clients.alarms import Alarms
-from watchfloor.clients.aws import error_code
 from watchfloor.clients.ecs_services import EcsServices
+from watchfloor.clients.looks import Looks
 from watchfloor.clients.metrics import Metrics
 from watchfloor.clients.script_runtime import Script, ScriptRun
 from watchfloor.clients.tags import Tags
@@ -29,16 +28,6 @@ from watchfloor.scripts import Parameters
 
 ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
 TagKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.:/=+@-]{1,128}$")]
-
-_NOT_FOUND = {
-    "ClusterNotFoundException",
-    "DBInstanceNotFound",
-    "DBInstanceNotFoundFault",
-    "ResourceNotFoundException",
-}
-_DENIED = {"AccessDenied", "AccessDeniedException"}
-# AWS's answer for each part, by kind and name, that the script's role may not look at.
-Denied = dict[tuple[str, str], ClientError]
 
 
 class ServiceHealth(Parameters):
@@ -51,37 +40,32 @@ class ServiceHealth(Parameters):
 def service_health(parameters: ServiceHealth, run: ScriptRun) -> dict[str, Any]:
     tags, name = Tags(run.read("resourcegroupstaggingapi")), parameters.service_name
     places = health.places(tags.arns(parameters.tag_key, name, health.KINDS), name, parameters.cluster)
-    denied = Denied()
+    looks = Looks()
     parts = [
-        *ecs_services(places, run, denied),
-        *functions(places, run, denied, parameters.minutes),
+        *ecs_services(places, run, looks),
+        *functions(places, run, looks, parameters.minutes),
         *target_groups(places, run),
-        *databases(places, run, denied),
+        *databases(places, run, looks),
         *map(health.alarm, Alarms(run.read("cloudwatch")).named(places.alarms, prefix=name)),
     ]
-    if denied and not parts:
-        raise next(iter(denied.values()))
     if not parts:
+        looks.raise_denied()
         raise NotFoundError(f"nothing is tagged {parameters.tag_key}={name}, and nothing is called so")
-    unseen = [
-        health.hidden(*part, error.response["Error"].get("Message") or error_code(error))
-        for part, error in denied.items()
-    ]
-    return health.report(name, parts, unseen)
+    return health.report(name, parts, [health.hidden(*part) for part in looks.denied()])
 
 
-def ecs_services(places: health.Places, run: ScriptRun, denied: Denied) -> Iterator[health.Part]:
+def ecs_services(places: health.Places, run: ScriptRun, looks: Looks) -> Iterator[health.Part]:
     services = EcsServices(run.read("ecs"))
     for cluster, name in places.ecs_services:
-        found = asked(denied, "ECS service", name, partial(services.find, cluster, name))
+        found = looks.at("ECS service", name, partial(services.find, cluster, name))
         if found and found["status"] != "INACTIVE":
             yield health.ecs_service(found)
 
 
-def functions(places: health.Places, run: ScriptRun, denied: Denied, minutes: int) -> Iterator[health.Part]:
+def functions(places: health.Places, run: ScriptRun, looks: Looks, minutes: int) -> Iterator[health.Part]:
     client, end = run.read("lambda"), dt.datetime.now(dt.UTC)
     answers = {
-        name: asked(denied, "Lambda function", name, partial(client.get_function_configuration, FunctionName=name))
+        name: looks.at("Lambda function", name, partial(client.get_function_configuration, FunctionName=name))
         for name in places.functions
     }
     found = {name: configuration for name, configuration in answers.items() if configuration}
@@ -99,25 +83,11 @@ def target_groups(places: health.Places, run: ScriptRun) -> Iterator[health.Part
         yield health.target_group(name, groups.targets(arn))
 
 
-def databases(places: health.Places, run: ScriptRun, denied: Denied) -> Iterator[health.Part]:
+def databases(places: health.Places, run: ScriptRun, looks: Looks) -> Iterator[health.Part]:
     rds = run.read("rds")
     for name in places.databases:
-        found = asked(denied, "RDS instance", name, partial(rds.describe_db_instances, DBInstanceIdentifier=name))
+        found = looks.at("RDS instance", name, partial(rds.describe_db_instances, DBInstanceIdentifier=name))
         yield from map(health.database, (found or {}).get("DBInstances", []))
-
-
-def asked(denied: Denied, kind: str, name: str, call: Callable[[], Any]) -> Any:
-    """The answer; None where there is nothing, or the part may not be looked at, which is noted."""
-    try:
-        return call()
-    except NotFoundError:
-        return None
-    except ClientError as error:
-        if error_code(error) in _DENIED:
-            denied[kind, name] = error
-        elif error_code(error) not in _NOT_FOUND:
-            raise
-        return None
 
 
 script = Script("oncall-service-health", ServiceHealth, service_health, risk="low", environment=os.environ)

@@ -8,9 +8,9 @@ from watchfloor.scaling import (
     autoscaling_note,
     check_bounds,
     check_has_count,
-    check_provisioned,
-    check_tasks,
     is_provisioned,
+    provisioned,
+    tasks,
 )
 
 BOUNDS = [{"MinCapacity": 1, "MaxCapacity": 4}]
@@ -56,20 +56,20 @@ def rollout(state: str) -> Rollout:
 
 
 def test_tasks_that_failed_or_take_too_long_are_an_error():
-    check_tasks(rollout("COMPLETED"), 5, 60)
-    check_tasks(rollout("IN_PROGRESS"), 5, 0)
+    assert tasks(rollout("COMPLETED"), 5, 60) == {"running_count": 3, "events": ["no room"], "is_stable": True}
+    assert tasks(rollout("IN_PROGRESS"), 5, 0)["is_stable"] is False
     with pytest.raises(RolloutError, match="told to run 5 tasks, but: FAILED"):
-        check_tasks(rollout("FAILED"), 5, 60)
+        tasks(rollout("FAILED"), 5, 60)
     with pytest.raises(DeadlineError, match="3 of 5 tasks run.*no room"):
-        check_tasks(rollout("IN_PROGRESS"), 5, 60)
+        tasks(rollout("IN_PROGRESS"), 5, 60)
 
 
 def test_environments_that_failed_or_take_too_long_are_an_error():
     waiting = {"Status": "IN_PROGRESS", "AvailableProvisionedConcurrentExecutions": 2}
     assert [is_provisioned(found) for found in (waiting, {"Status": "READY"}, {})] == [False, True, True]
-    check_provisioned({"Status": "READY"}, 5, 60)
-    check_provisioned(waiting, 5, 0)
+    assert provisioned({"Status": "READY"}, 5, 60) == {"status": "READY"}
+    assert provisioned(waiting, 5, 0) == {"status": "IN_PROGRESS"}
     with pytest.raises(RolloutError, match="could not provision 5: no room"):
-        check_provisioned({"Status": "FAILED", "StatusReason": "no room"}, 5, 60)
+        provisioned({"Status": "FAILED", "StatusReason": "no room"}, 5, 60)
     with pytest.raises(DeadlineError, match="2 of 5 are there"):
-        check_provisioned(waiting, 5, 60)
+        provisioned(waiting, 5, 60)

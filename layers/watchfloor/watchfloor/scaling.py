@@ -8,6 +8,9 @@ from typing import Any
 from watchfloor.errors import ConflictError, DeadlineError, InvalidInputError
 from watchfloor.rollouts import Rollout, RolloutError
 
+# What automatic scaling sets, by its namespace.
+DIMENSIONS = {"ecs": "ecs:service:DesiredCount", "lambda": "lambda:function:ProvisionedConcurrency"}
+
 
 def check_bounds(name: str, count: int, most: int, *, allow_zero: bool) -> None:
     """What the stack allows at most, and no accidental 0."""
@@ -53,12 +56,17 @@ def autoscaling_note(
     return f"keeps it between {least} and {most}; {count} lasts until it scales next"
 
 
-def check_tasks(last: Rollout, count: int, waited_seconds: int) -> None:
-    """Raise where the service's tasks failed, or are not there after a wait."""
+def tasks(last: Rollout, count: int, waited_seconds: int) -> dict[str, Any]:
+    """The service's tasks as they run now; raises where they failed, or are not there after a wait."""
     if last.state == "FAILED":
         raise RolloutError(f"the service was told to run {count} tasks, but: {last}")
     if not last.is_over and waited_seconds:
         raise DeadlineError(f"the service is not there after {waited_seconds} s; ECS goes on: {last}")
+    return {
+        "running_count": last.running_count,
+        "events": list(last.events),
+        "is_stable": last.state == "COMPLETED",
+    }
 
 
 def is_provisioned(found: Mapping[str, Any]) -> bool:
@@ -66,10 +74,11 @@ def is_provisioned(found: Mapping[str, Any]) -> bool:
     return found.get("Status") != "IN_PROGRESS"
 
 
-def check_provisioned(found: Mapping[str, Any], count: int, waited_seconds: int) -> None:
-    """Raise where so many environments could not be provisioned, or are not there after a wait."""
+def provisioned(found: Mapping[str, Any], count: int, waited_seconds: int) -> dict[str, Any]:
+    """How the environments stand; raises where they could not be provisioned, or are not there after a wait."""
     if found.get("Status") == "FAILED":
         raise RolloutError(f"Lambda could not provision {count}: {found.get('StatusReason', 'no reason given')}")
     if not is_provisioned(found) and waited_seconds:
         available = found.get("AvailableProvisionedConcurrentExecutions", 0)
         raise DeadlineError(f"after {waited_seconds} s {available} of {count} are there; Lambda goes on")
+    return {"status": found.get("Status")}
