@@ -22,12 +22,15 @@ def main() -> None:
     from local.cloud import overlay  # MiniStack reads its environment when it is imported
 
     application = overlay.install()
+    loop = asyncio.new_event_loop()
     try:
-        asyncio.run(serve(application, arguments.socket_fd))
+        loop.run_until_complete(serve(application, arguments.socket_fd))
     finally:
         overlay.shutdown()
         with contextlib.suppress(OSError):
             shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True)
+    # Closing the loop and leaving Python would both wait for calls that are still under way; nobody does any more.
+    os._exit(0)
 
 
 async def serve(application, socket_fd: int) -> None:
@@ -53,7 +56,13 @@ async def serve(application, socket_fd: int) -> None:
     config.graceful_timeout = 1
     config.shutdown_timeout = 5
     config.errorlog = None
-    await hypercorn.asyncio.serve(application, config, shutdown_trigger=stop.wait)
+    serving = asyncio.ensure_future(hypercorn.asyncio.serve(application, config, shutdown_trigger=stop.wait))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    # Hypercorn waits for every request; one that a function answers may take minutes.
+    await asyncio.wait([serving], timeout=2 * config.graceful_timeout)
+    if serving.done():
+        serving.result()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -132,6 +133,20 @@ def test_start_is_quick_and_an_exception_ends_all():
     assert not cloud.running
     assert not folder.exists()
     assert not processes_of(str(folder))
+
+
+def test_stop_does_not_wait_for_what_is_at_work(caplog: pytest.LogCaptureFixture):
+    with LocalCloud() as cloud:
+        sandbox = Sandbox(cloud)
+        busy = sandbox.function("time.sleep(60)", Timeout=100)
+        client = cloud.session().client("lambda", config=Config(retries={"total_max_attempts": 1}))
+        asked = threading.Thread(target=lambda: pytest.raises(Exception, client.invoke, FunctionName=busy))
+        asked.start()
+        until(lambda: cloud.log_path is not None and "environment started" in cloud.log_path.read_text())
+        began = time.monotonic()
+    asked.join()
+    assert time.monotonic() - began < 10
+    assert "is killed" not in caplog.text
 
 
 def test_a_proxy_of_the_user_s_is_passed_by(monkeypatch: pytest.MonkeyPatch):
