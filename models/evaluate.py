@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from models import cluster, flow, technique
@@ -231,25 +232,40 @@ class Evaluation:
         yield Measure("technique, names a second", f"{speed:,.0f}", "1,000", "")
 
     def order(self) -> Iterator[Measure]:
-        """Direction of edges in attack flows that the order of techniques was learned without."""
+        """Direction of edges in attack flows that the weights of the evidence were learned without."""
         from models.flow import train
-        from models.flow.order import strength
 
         flows = train.read_flows(self.data)
         tactics = train.read_tactics(self.data)
-        right: dict[bool, list[float]] = {True: [], False: []}
+        learned_from = {flow["flow"]: train.examples([flow], tactics) for flow in flows}
+        right: dict[str, list[float]] = {"comparable": [], "named": [], "reachable": []}
+        by_flow: dict[str, list[float]] = {}
         for left_out in flows:
             # Variants of one report count as one flow.
-            others = [row for row in flows if row["flow"][:15] != left_out["flow"][:15]]
-            model = train.fit([pair for row in others for pair in train.pairs(row)], tactics)
-            for direct in (True, False):
-                for a, b in train.pairs(left_out, direct=direct):
-                    lead = strength(a, model) - strength(b, model)
-                    right[direct].append(0.5 if lead == 0 else float(lead > 0))
-        detail = f"{len(right[False]):,} pairs of which one leads to the other"
-        yield Measure("flow, right direction, all reachable pairs", f"{mean(right[False]):.3f}", "", "", detail)
-        detail = f"{len(right[True])} edges; half for a tie"
-        yield Measure("flow, right direction, direct edges only", f"{mean(right[True]):.3f}", ".63", ".75", detail)
+            report = left_out["flow"][:15]
+            others = [learned_from[row["flow"]] for row in flows if row["flow"][:15] != report]
+            weights = train.fit(np.concatenate([rows for rows, _ in others]), np.concatenate([n for _, n in others]))
+            node = {row["n"]: row for row in left_out["nodes"]}
+            leads = learned_from[left_out["flow"]][0] @ weights
+            for (a, b, at_once), lead in zip(train.reachable(left_out), leads, strict=True):
+                hit = 0.5 if abs(lead) < 1e-9 else float(lead > 0)
+                named = node[a]["technique"] and node[b]["technique"] and node[a]["technique"] != node[b]["technique"]
+                if named:
+                    right["reachable"].append(hit)
+                if named and at_once:
+                    right["named"].append(hit)
+                if at_once and node[a]["tactic"] in tactics and node[b]["tactic"] in tactics:
+                    right["comparable"].append(hit)
+                    by_flow.setdefault(report, []).append(hit)
+        low, high = spread(list(by_flow.values()))
+        detail = (
+            f"{len(right['comparable'])} direct edges between nodes with a tactic, half for a tie; "
+            f"{low:.3f} to {high:.3f} at 95 %, over flows; {mean(right['named']):.3f} of the {len(right['named'])} direct "
+            "edges between different techniques"
+        )
+        yield Measure("flow, right direction, direct edges", f"{mean(right['comparable']):.3f}", ".63", ".75", detail)
+        detail = f"{len(right['reachable']):,} pairs of which one leads to the other"
+        yield Measure("flow, right direction, all reachable pairs", f"{mean(right['reachable']):.3f}", "", "", detail)
 
     def sensitivity(self) -> Iterator[Measure]:
         """How far grouping moves when one parameter is halved or doubled; the three smaller mixes of two kinds."""
@@ -330,6 +346,14 @@ def server_peak(alerts: list[Json], batch: int) -> float:
 
 def mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def spread(groups: list[list[float]], draws: int = 4_000) -> tuple[float, float]:
+    """Where the mean over groups that belong together lies, at 95 %: bootstrap over the groups."""
+    sums, sizes = np.array([sum(group) for group in groups]), np.array([len(group) for group in groups])
+    drawn = np.random.default_rng(0).integers(0, len(groups), (draws, len(groups)))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def lines(rows: Iterator[tuple[int, list[str]]] | enumerate[list[str]]) -> str:

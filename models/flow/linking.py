@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.contract import BadRequestError
-from models.flow.order import comes_first, place
+from models.flow.order import Step, comes_first, step
 
 Json = dict[str, Any]
 STATE_VERSION = 1
@@ -65,6 +65,9 @@ class Member:
     hosts: list[str]  # most frequent first
     novelty: dict[str, float]  # of its techniques when they were first seen in it
     tactics: list[str]
+
+    def step(self) -> Step:
+        return step(self.novelty, self.tactics)
 
 
 @dataclass
@@ -257,8 +260,22 @@ def confidence(a: Member, b: Member) -> float:
 
 
 def in_order(members: Iterable[Member]) -> list[Member]:
-    """By time; clusters that start together by where their techniques stand in an attack."""
-    return sorted(members, key=lambda m: (m.start + ORDER_SECONDS * place(m.novelty), m.start, m.cluster_id))
+    """By time; clusters that start together by which of them leads to the others."""
+    by_time = sorted(members, key=lambda m: (m.start, m.cluster_id))
+    steps = [m.step() for m in by_time]
+    late = [0.0] * len(by_time)
+    beside = [0] * len(by_time)
+    for i, a in enumerate(by_time):
+        for j in range(i + 1, len(by_time)):
+            if by_time[j].start - a.start > ORDER_SECONDS:
+                break
+            chance = comes_first(steps[i], steps[j])
+            late[i] += 1.0 - chance
+            late[j] += chance
+            beside[i] += 1
+            beside[j] += 1
+    moved = [m.start + ORDER_SECONDS * (late[i] / beside[i] if beside[i] else 0.5) for i, m in enumerate(by_time)]
+    return [by_time[i] for i in sorted(range(len(by_time)), key=lambda i: (moved[i], i))]
 
 
 def edges(members: list[Member]) -> list[list[Any]]:
@@ -278,9 +295,8 @@ def edges(members: list[Member]) -> list[list[Any]]:
 
 
 def _transition(a: Member, b: Member) -> float:
-    """How well known it is that techniques of a lead to those of b, .5 to 1 or less when it is the other way round."""
-    chances = [comes_first(x, y) for x in list(a.novelty)[:5] for y in list(b.novelty)[:5] if x != y]
-    return 0.5 + 0.5 * (sum(chances) / len(chances)) if chances else 0.75
+    """How likely it is that such a step leads to such another, .5 to 1 or less when it is the other way round."""
+    return 0.5 + 0.5 * comes_first(a.step(), b.step())
 
 
 def score(members: list[Member]) -> float:

@@ -1,4 +1,4 @@
-"""Learn the order of techniques from attack flows.
+"""Learn from attack flows how much each kind of evidence of order weighs.
 
     python -m models.flow.train [--data DIR]
 
@@ -9,76 +9,85 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.flow.order import MODEL
+from models.flow.order import MODEL, Step, Vector, evidence, rarity, step
 
 Json = dict[str, Any]
-Pair = tuple[str, str]
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-# Ridge on the log odds: a technique is in few flows, a tactic in all.
-RIDGE = {"technique": 100.0, "parent": 60.0, "tactic": 10.0}
+# Where learning begins, and how far it is held there: what readies a step counts as it is written, places have to be learned.
+PRIOR = {"readies": 1.0, "leads_to": 1.0, "needs": 0.0, "gives": 0.0}
+RIDGE = {"readies": 1.0, "leads_to": 1.0, "needs": 100.0, "gives": 100.0}
+FAR = 0.1  # a step that leads to another over others counts so much of one that does so at once
 
 
 def read_flows(data: Path) -> list[Json]:
     return [json.loads(line) for line in (data / "attackflow" / "flows.jsonl").read_text().splitlines()]
 
 
-def read_tactics(data: Path) -> dict[str, list[str]]:
+def read_tactics(data: Path) -> dict[str, str]:
+    """Names of the tactics by id."""
     index = json.loads((data / "technique" / "attack_index.json").read_text())
-    return {technique["id"]: technique["tactics"] for technique in index["techniques"]}
+    return {tactic["id"]: tactic["name"] for tactic in index["tactics"]}
 
 
-def pairs(flow: Json, *, direct: bool = False) -> list[Pair]:
-    """Techniques of each two steps of which the first leads to the second, at once (`direct`) or over others."""
-    technique = {node["n"]: node["technique"] for node in flow["nodes"] if node["technique"]}
+def steps(flow: Json, tactics: Mapping[str, str]) -> dict[int, Step]:
+    """The flow's nodes as the flow model sees clusters."""
+    return {
+        node["n"]: step(
+            [node["technique"]] if node["technique"] else [],
+            [tactics[node["tactic"]]] if node["tactic"] in tactics else [],
+        )
+        for node in flow["nodes"]
+    }
+
+
+def reachable(flow: Json) -> list[tuple[int, int, bool]]:
+    """Each two nodes of which the first leads to the second, and whether at once."""
     following: dict[int, set[int]] = {}
     for a, b, *_ in flow["edges"]:
         following.setdefault(a, set()).add(b)
     found = []
-    for start in sorted(technique):
+    for start in sorted(node["n"] for node in flow["nodes"]):
         seen, queue = {start}, [start]
         while queue:
             for node in sorted(following.get(queue.pop(0), ())):
                 if node not in seen:
                     seen.add(node)
-                    if not direct:
-                        queue.append(node)
-        seen.discard(start)
-        found += [(technique[start], technique[node]) for node in sorted(seen & technique.keys())]
-    return [(a, b) for a, b in found if a != b]
+                    queue.append(node)
+        found += [(start, node, node in following[start]) for node in sorted(seen - {start})]
+    return found
 
 
-def fit(examples: Iterable[Pair], tactics: dict[str, list[str]]) -> Json:
-    """Bradley-Terry by Newton's method: log odds that a comes before b are a difference of strengths."""
-    examples = list(examples)
-    columns: dict[tuple[str, str], int] = {}
-    rows = np.zeros((len(examples), 2_000))
-    for row, pair in enumerate(examples):
-        for technique, sign in zip(pair, (1.0, -1.0), strict=True):
-            own = tactics.get(technique) or tactics.get(technique.split(".")[0]) or []
-            parts = [("technique", technique, 1.0), ("parent", technique.split(".")[0], 1.0)]
-            for kind, name, weight in parts + [("tactic", tactic, 1.0 / len(own)) for tactic in own]:
-                rows[row, columns.setdefault((kind, name), len(columns))] += sign * weight
-    rows = rows[:, : len(columns)]
-    ridge = np.array([RIDGE[kind] for kind, _ in columns])
-    weights = np.zeros(len(columns))
+def examples(flows: Iterable[Json], tactics: Mapping[str, str]) -> tuple[Vector, Vector]:
+    """Evidence that each step came before one it led to, and how much the pair counts."""
+    rows, counts = [], []
+    for flow in flows:
+        known = steps(flow, tactics)
+        for a, b, at_once in reachable(flow):
+            rows.append(evidence(known[a], known[b]))
+            counts.append(1.0 if at_once else FAR)
+    return np.array(rows), np.array(counts)
+
+
+def fit(rows: Vector, counts: Vector) -> Vector:
+    """Logistic regression by Newton's method, held near PRIOR: the weights, in the order of `evidence`."""
+    kinds = ["readies", "leads_to", *["needs"] * len(rarity()), *["gives"] * len(rarity())]
+    prior, ridge = (np.array([table[kind] for kind in kinds]) for table in (PRIOR, RIDGE))
+    weights = prior.copy()
     for _ in range(50):
         chance = 1.0 / (1.0 + np.exp(-rows @ weights))
-        gradient = rows.T @ (chance - 1.0) + ridge * weights
-        curvature = (rows.T * (chance * (1.0 - chance))) @ rows + np.diag(ridge)
-        step = np.linalg.solve(curvature, gradient)
-        weights -= step
-        if np.abs(step).max() < 1e-6:
+        gradient = rows.T @ (counts * (chance - 1.0)) + ridge * (weights - prior)
+        curvature = (rows.T * (counts * chance * (1.0 - chance))) @ rows + np.diag(ridge)
+        move = np.linalg.solve(curvature, gradient)
+        weights -= move
+        if np.abs(move).max() < 1e-6:
             break
-    model: Json = {"technique": {}, "parent": {}, "tactic": {}, "tactics": tactics}
-    for (kind, name), column in columns.items():
-        model[kind][name] = round(float(weights[column]), 4)
-    return model
+    return weights
 
 
 def main() -> None:
@@ -86,9 +95,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     data = parser.parse_args().data
     flows = read_flows(data)
-    model = fit([pair for flow in flows for pair in pairs(flow)], read_tactics(data))
-    MODEL.write_text(json.dumps(model, separators=(",", ":"), sort_keys=True) + "\n")
-    print(f"{len(flows)} flows, {len(model['technique'])} techniques -> {MODEL.name}, {MODEL.stat().st_size:,} bytes")
+    readies, leads_to, *places = (round(float(weight), 4) for weight in fit(*examples(flows, read_tactics(data))))
+    names = list(rarity())
+    needs, gives = (dict(zip(names, half, strict=True)) for half in (places[: len(names)], places[len(names) :]))
+    model = {"readies": readies, "leads_to": leads_to, "needs": needs, "gives": gives}
+    MODEL.write_text(json.dumps(model, indent=1) + "\n")
+    print(f"{len(flows)} flows, {2 + len(places)} weights -> {MODEL.name}, {MODEL.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

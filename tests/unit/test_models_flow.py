@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import BadRequestError
-from models.flow import update
-from models.flow.order import comes_first, place
+from models.flow import train, update
+from models.flow.order import comes_first, prerequisites, step
+from watchfloor.attack import techniques
 
 Cluster = dict[str, Any]
 HOUR = 3600.0
@@ -148,8 +149,59 @@ def test_full_flow_takes_no_more() -> None:
     assert sorted(len(flow["cluster_ids"]) for flow in flows) == [50, 200, 200]
 
 
-def test_order_knows_that_scans_come_before_ransom() -> None:
-    assert comes_first("T1566.001", "T1486") > 0.6
-    assert comes_first("T1486", "T1566.001") == pytest.approx(1 - comes_first("T1566.001", "T1486"))
-    assert place(["T1566.001"]) < place(["T1486"])
-    assert place([]) == 0.5
+def test_order_knows_what_a_step_needs() -> None:
+    phishing, code, dump, lateral, ransom = (step([t]) for t in ("T1566.001", "T1059.001", "T1003", "T1021", "T1486"))
+    for earlier, later in [(phishing, code), (code, dump), (dump, lateral), (lateral, ransom), (phishing, ransom)]:
+        assert comes_first(earlier, later) > 0.6
+        assert comes_first(later, earlier) == pytest.approx(1 - comes_first(earlier, later))
+
+
+def test_order_does_not_guess_without_evidence() -> None:
+    assert comes_first(step([]), step([])) == 0.5
+    assert comes_first(step(["T1003.001"]), step(["T1003.002"])) == 0.5
+    assert comes_first(step(["T0000"]), step(["X"], ["No such tactic"])) == 0.5
+
+
+def test_order_goes_by_tactics_where_no_technique_is_known() -> None:
+    assert comes_first(step(["T0000"], ["Collection"]), step([], ["Exfiltration"])) > 0.6
+    assert step(["T1005"], ["Impact"]).techniques == ("T1005",)
+    assert comes_first(step(["T1005"], ["Impact"]), step(["T1041"])) == comes_first(step(["T1005"]), step(["T1041"]))
+
+
+@pytest.mark.parametrize("ahead", [0, 30, -30])
+def test_clusters_that_start_together_are_ordered_by_what_they_need(ahead: int) -> None:
+    dump = cluster("step-0b", ["web"], 1000, 60, 5, "T1003")
+    lateral = cluster("step-0a", ["web"], 1000 - ahead, 60, 5, "T1021")
+    (flow,), _ = update([lateral, dump], None)
+    assert flow["cluster_ids"] == ["step-0b", "step-0a"]
+    assert flow["edges"][0][:2] == ["step-0b", "step-0a"]
+
+
+def test_time_goes_before_what_clusters_need() -> None:
+    dump, lateral = cluster("step-0b", ["web"], 1000, 60, 5, "T1003"), cluster("step-0a", ["web"], 870, 60, 5, "T1021")
+    (flow,), _ = update([lateral, dump], None)
+    assert flow["cluster_ids"] == ["step-0a", "step-0b"]
+
+
+def test_every_technique_has_prerequisites_that_something_gives() -> None:
+    table = prerequisites()["techniques"]
+    rows = [*table.values(), *prerequisites()["tactics"].values()]
+    assert {need for row in rows for need in row["needs"]} <= {gift for row in table.values() for gift in row["gives"]}
+    assert {name for row in table.values() for name in row["leads_to"]} <= set(table)
+    assert {tactic for row in table.values() for tactic in row["tactics"]} <= set(prerequisites()["tactics"])
+    for known in techniques().values():
+        if "." not in known.id:
+            tactics = {tactic.lower().replace(" ", "-") for tactic in known.tactics}
+            assert set(table[known.id]["tactics"]) == tactics
+
+
+def test_learning_turns_what_flows_contradict_only_when_many_do() -> None:
+    nodes = [{"n": 0, "technique": "T1021", "tactic": None}, {"n": 1, "technique": "T1003", "tactic": None}]
+    rows, counts = train.examples([{"nodes": nodes, "edges": [[0, 1]]}] * 400, {})
+    assert rows[0] @ train.fit(rows[:1], counts[:1]) < 0 < rows[0] @ train.fit(rows, counts)
+
+
+def test_learning_counts_far_pairs_less() -> None:
+    nodes = [{"n": n, "technique": t, "tactic": None} for n, t in enumerate(("T1566", "T1059", "T1486"))]
+    _, counts = train.examples([{"nodes": nodes, "edges": [[0, 1], [1, 2]]}], {})
+    assert sorted(counts) == [train.FAR, 1.0, 1.0]
