@@ -6,7 +6,7 @@ from botocore.exceptions import ClientError
 
 from local.cloud import ACCOUNT, REGION
 from tests.integration.sandbox import RUNTIME, Sandbox, until
-from tests.resources import zipped
+from tests.resources import make_alarm, zipped
 
 LOGS = {"Effect": "Allow", "Action": "logs:*", "Resource": "*"}
 
@@ -204,16 +204,13 @@ def test_alarm_of_one_function_goes_to_sns_and_back(sandbox: Sandbox):
     for function in (bad, good):
         name = function.rpartition(":")[2]
         alarms[function] = f"{name}-errors"
-        sandbox.client("cloudwatch").put_metric_alarm(
-            AlarmName=alarms[function],
+        make_alarm(
+            sandbox.client("cloudwatch"),
+            alarms[function],
             Namespace="AWS/Lambda",
             MetricName="Errors",
             Dimensions=[{"Name": "FunctionName", "Value": name}],
-            Statistic="Sum",
             Period=3,
-            EvaluationPeriods=1,
-            Threshold=0,
-            ComparisonOperator="GreaterThanThreshold",
             TreatMissingData="notBreaching",
             AlarmActions=[topic],
         )
