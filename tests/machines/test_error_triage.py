@@ -254,6 +254,27 @@ def test_report_that_cannot_be_written_is_told_to_those_who_get_alarms(cloud: Tr
     assert "hunter2" not in text
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_failure_is_told_once_when_telling_of_it_breaks(cloud: TriageCloud, after: bool) -> None:
+    cloud.faults["WriteReport"] = Fault(RuntimeError("no"))
+    cloud.faults["ReportTriageFailure"] = Fault(TransientError("broken"), times=2, after=after)
+    cloud.wait_for(cloud.send(TRACE)["started"][0])
+    cloud.settle()
+    assert (len(cloud.mails()), cloud.dead_letters) == (1, [])
+
+
+def test_failure_that_cannot_be_told_is_kept_and_told_by_hand(cloud: TriageCloud) -> None:
+    cloud.faults["WriteReport"] = Fault(RuntimeError("no"))
+    cloud.faults["ReportTriageFailure"] = Fault(TransientError("broken"), times=3)
+    cloud.wait_for(cloud.send(TRACE)["started"][0])
+    cloud.settle()
+    assert cloud.mails() == []
+    ((function, kept, _),) = cloud.dead_letters
+    cloud.invoke(function, kept)
+    ((subject, _),) = cloud.mails()
+    assert "not explained" in subject and "KeyError" in subject
+
+
 def test_aborted_execution_is_told_once(cloud: TriageCloud) -> None:
     def slowly(event: dict[str, Any]) -> dict[str, Any]:
         time.sleep(0.5)

@@ -145,6 +145,19 @@ def test_request_that_is_wrong_is_told_so(cloud: ApprovalCloud) -> None:
     assert "script must be the name of a script" in outcome["error"]
 
 
+def test_proof_of_identity_goes_no_further_than_who_checks_it(cloud: ApprovalCloud) -> None:
+    reported: list[dict[str, Any]] = []
+
+    def report(event: dict[str, Any]) -> dict[str, Any]:
+        reported.append(event)
+        return {}
+
+    cloud.stand_ins["ReportScript"] = report
+    cloud.wait(cloud.ask(script="no script", proof={"headers": "of a signed request"}))
+    assert "signed request" not in json.dumps(reported)
+    assert "script must be the name of a script" in json.dumps(reported)
+
+
 def test_world_that_changed_since_the_plan_is_not_changed_by_it(cloud: ApprovalCloud) -> None:
     """What was approved is what runs, or nothing further does."""
     run = cloud.asked()

@@ -234,6 +234,29 @@ def test_task_waits_as_long_as_its_function_may_take(name):
     assert TASKS[name]["TimeoutSeconds"] >= FUNCTIONS[f"{name}Function"].get("Timeout", usual)
 
 
+@pytest.mark.parametrize("stem", ["error_triage", "script_approval"])
+def test_machine_has_time_for_the_slowest_way_through(stem):
+    limits = template("template.yaml")["Parameters"]
+    asked_seconds = limits["ApprovalTimeoutMinutes"]["MaxValue"] * 60
+
+    def seconds(state):
+        if "Branches" in state:
+            return max(sum(map(seconds, branch["States"].values())) for branch in state["Branches"])
+        if state["Type"] == "Wait":
+            return limits["TriageContextWaitSeconds"]["MaxValue"]
+        if state["Type"] != "Task":
+            return 0
+        (retry,) = state["Retry"]
+        waits = sum(retry["IntervalSeconds"] * retry["BackoffRate"] ** number for number in range(retry["MaxAttempts"]))
+        if "HeartbeatSecondsPath" in state:
+            # Only a function that asks is tried again, not the people.
+            return asked_seconds + waits + retry["MaxAttempts"] * 60
+        return state["TimeoutSeconds"] * (retry["MaxAttempts"] + 1) + waits
+
+    definition = machine(stem)
+    assert definition["TimeoutSeconds"] >= sum(map(seconds, definition["States"].values()))
+
+
 @pytest.mark.parametrize("name", tasks(machine("alert_pipeline")["States"]))
 def test_task_of_the_pipeline_has_one_way_out(name):
     (catch,) = TASKS[name]["Catch"]
