@@ -183,6 +183,15 @@ def test_time_goes_before_what_clusters_need() -> None:
     assert flow["cluster_ids"] == ["step-0a", "step-0b"]
 
 
+def test_edge_is_surer_where_the_first_gives_what_the_second_needs() -> None:
+    def sure(first: str, second: str) -> float:
+        pair = [cluster("step-0a", ["web"], 0, 60, 5, first), cluster("step-0b", ["web"], 600, 60, 5, second)]
+        (flow,), _ = update(pair, None)
+        return flow["edges"][0][2]
+
+    assert sure("T1003", "T1021") > sure("T1003.001", "T1003.002") > sure("T1021", "T1003")
+
+
 def test_every_technique_has_prerequisites_that_something_gives() -> None:
     table = prerequisites()["techniques"]
     rows = [*table.values(), *prerequisites()["tactics"].values()]
