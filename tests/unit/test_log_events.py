@@ -472,6 +472,7 @@ HOSTILE = {
     "escapes": "ERROR " + '"\\' * 500_000,
     "dots": "ERROR " + "a." * 500_000,
     "paths": "ERROR " + "/a" * 500_000,
+    "folders": "ERROR " + "a/" * 500_000,
     "colons": "ERROR " + ":" * 1_000_000,
     "hex": "ERROR " + "0a" * 500_000,
     "braces": "{" * 1_000_000,
