@@ -10,8 +10,8 @@ from pydantic import Field
 
 from watchfloor.clients.ecs_services import EcsServices
 from watchfloor.clients.script_runtime import Script, ScriptRun
-from watchfloor.errors import ConflictError, DeadlineError
-from watchfloor.rollouts import RolloutError, primary, rollout
+from watchfloor.errors import DeadlineError
+from watchfloor.rollouts import RolloutError, check_restart, primary, rollout
 from watchfloor.scripts import Parameters
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
@@ -27,7 +27,7 @@ class RestartService(Parameters):
 def restart_service(parameters: RestartService, run: ScriptRun) -> dict[str, Any]:
     services = EcsServices(run.read("ecs"))
     before = services.find(parameters.cluster, parameters.service_name)
-    check(before, parameters)
+    check_restart(before, replace=parameters.replace_deployment)
     answer = run.write("ecs").update_service(
         cluster=parameters.cluster, service=parameters.service_name, forceNewDeployment=True
     )
@@ -53,23 +53,6 @@ def restart_service(parameters: RestartService, run: ScriptRun) -> dict[str, Any
             f"{parameters.wait_seconds} s; ECS goes on: {last}"
         )
     return {**about, **last.to_dict(), "is_stable": last.state == "COMPLETED"}
-
-
-def check(service: dict[str, Any], parameters: RestartService) -> None:
-    """Refuse what a new deployment would not help, or would make worse."""
-    name = parameters.service_name
-    if service["status"] != "ACTIVE":
-        raise ConflictError(f"the service {name} is {service['status']}, so there is nothing to restart")
-    if service["desiredCount"] == 0:
-        raise ConflictError(f"the service {name} is scaled to 0 tasks, so there is nothing to restart")
-    controller = service.get("deploymentController", {}).get("type", "ECS")
-    if controller != "ECS":
-        raise ConflictError(f"deployments of {name} are made by {controller}; restart it there")
-    now = primary(service)
-    if now.get("rolloutState") == "IN_PROGRESS" and not parameters.replace_deployment:
-        raise ConflictError(
-            f"the deployment {now['id']} of {name} is still going on; wait for it, or set replace_deployment"
-        )
 
 
 script = Script("oncall-restart-service", RestartService, restart_service, risk="medium", environment=os.environ)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.scripts import World, module, scripts
-from watchfloor.errors import ConflictError, NotFoundError
+from tests.unit.scripts import World, scripts
 
 NAME = "oncall-rollback-lambda"
 ORDERS = {"function_name": "orders", "alias": "live"}
@@ -119,30 +118,3 @@ def test_what_cannot_be_rolled_back(world, event, code, says):
     answer = world.call(NAME, event, dry_run=True)
     assert answer.status_code == code
     assert says in answer.error["message"]
-
-
-@pytest.mark.parametrize(
-    ("version", "split", "given", "expected"),
-    [
-        ("3", {}, None, "2"),
-        ("10", {}, None, "9"),
-        ("$LATEST", {}, None, "10"),
-        ("9", {"10": 0.1}, None, "9"),
-        ("10", {"9": 0.1}, None, "9"),
-        ("10", {"9": 0.1}, "2", "2"),
-        ("10", {"9": 0.1}, "10", "10"),
-        ("1", {}, None, NotFoundError),
-        ("2", {}, "2", ConflictError),
-    ],
-)
-def test_which_version_it_is(version, split, given, expected):
-    with scripts():
-        script = module("oncall_rollback_lambda")
-    parameters = script.RollbackLambda(function_name="f", alias="live", version=given)
-    alias = {"FunctionVersion": version, "RoutingConfig": {"AdditionalVersionWeights": split}}
-    published = {"1", "2", "3", "9", "10"}
-    if isinstance(expected, str):
-        assert script.chosen(parameters, alias, published) == expected
-    else:
-        with pytest.raises(expected):
-            script.chosen(parameters, alias, published)

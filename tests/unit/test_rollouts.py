@@ -2,7 +2,8 @@ import datetime as dt
 
 import pytest
 
-from watchfloor.rollouts import MAX_EVENTS, primary, rollout
+from watchfloor.errors import ConflictError
+from watchfloor.rollouts import MAX_EVENTS, check_restart, primary, rollout
 
 BEGAN = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 
@@ -49,3 +50,24 @@ def test_events_are_those_since_the_deployment_began_newest_first():
 
 def test_a_service_without_a_primary_deployment_has_none():
     assert primary(service(deployment("old", "ACTIVE"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"status": "DRAINING"}, "web is DRAINING"),
+        ({"desiredCount": 0}, "scaled to 0 tasks"),
+        ({"deploymentController": {"type": "CODE_DEPLOY"}}, "made by CODE_DEPLOY"),
+        ({"deployments": [deployment("new", state="IN_PROGRESS")]}, "the deployment new of web is still going on"),
+    ],
+)
+def test_service_that_a_restart_would_not_help_is_refused(changes, says):
+    runs = {"serviceName": "web", "status": "ACTIVE", **service(deployment("new"))}
+    check_restart(runs, replace=False)
+    with pytest.raises(ConflictError, match=says):
+        check_restart({**runs, **changes}, replace=False)
+
+
+def test_deployment_that_goes_on_may_be_replaced_if_told_so():
+    goes_on = {"serviceName": "web", "status": "ACTIVE", **service(deployment("new", state="IN_PROGRESS"))}
+    check_restart(goes_on, replace=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from watchfloor.errors import WatchfloorError
+from watchfloor.errors import ConflictError, WatchfloorError
 
 MAX_EVENTS = 8
 
@@ -67,6 +67,23 @@ class Rollout:
 def primary(service: Mapping[str, Any]) -> dict[str, Any]:
     """The deployment that the service is to run."""
     return next((row for row in service["deployments"] if row["status"] == "PRIMARY"), {})
+
+
+def check_restart(service: Mapping[str, Any], *, replace: bool) -> None:
+    """Refuse a service that a new deployment would not help, or, unless it may be replaced, would make worse."""
+    name = service["serviceName"]
+    if service["status"] != "ACTIVE":
+        raise ConflictError(f"the service {name} is {service['status']}, so there is nothing to restart")
+    if service["desiredCount"] == 0:
+        raise ConflictError(f"the service {name} is scaled to 0 tasks, so there is nothing to restart")
+    controller = service.get("deploymentController", {}).get("type", "ECS")
+    if controller != "ECS":
+        raise ConflictError(f"deployments of {name} are made by {controller}; restart it there")
+    now = primary(service)
+    if now.get("rolloutState") == "IN_PROGRESS" and not replace:
+        raise ConflictError(
+            f"the deployment {now['id']} of {name} is still going on; wait for it, or set replace_deployment"
+        )
 
 
 def rollout(service: Mapping[str, Any], deployment_id: str) -> Rollout:
