@@ -13,6 +13,7 @@ from watchfloor.clients.approval_table import ApprovalTable
 from watchfloor.clients.aws import table
 from watchfloor.clients.secrets import read_secret
 from watchfloor.clients.slack import Slack
+from watchfloor.errors import NotFoundError
 from watchfloor.messages import decided_message
 
 logger, tracer = Logger(), Tracer()
@@ -26,9 +27,13 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     """The state as it is -> `{script, approval_id, decision, by, answer | error}`."""
     outcome = outcome_of(event)
     logger.info("ended", extra={"approval_id": outcome["approval_id"], "decision": outcome["decision"]})
-    if "asked" not in event:
+    if "request" not in event:
         return outcome
-    approval = approvals.expire(outcome["approval_id"])
+    try:
+        approval = approvals.expire(outcome["approval_id"])
+    except NotFoundError:
+        # It did not come so far that people were asked.
+        return outcome
     outcome = doubted(outcome, approval)
     message = approvals.message(approval.approval_id)
     if slack_secret and message:

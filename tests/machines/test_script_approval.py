@@ -243,7 +243,7 @@ def test_slack_is_asked_once_and_told_the_end_in_the_thread(slack: SlackTwin) ->
         (question,) = slack.messages()
         shown = json.dumps(question)
         assert all(part in shown for part in ("CreateQueue", "5xx since the release", "approval_approve", run.run_id))
-        cloud.until(lambda: not cloud.faults["AskApproval"].times)
+        cloud.until(lambda: len(cloud.items("ApprovalTable")[0]["tokens"]) == 2)
         cloud.decide(run, BOB)
         cloud.decide(run, CAROL)
         assert cloud.outcome(run)["decision"] == "approved"
@@ -251,6 +251,17 @@ def test_slack_is_asked_once_and_told_the_end_in_the_thread(slack: SlackTwin) ->
         assert "approval_approve" not in shown
         assert "bob, carol" in shown
         assert "queue" in shown
+
+
+def test_question_that_nobody_waits_for_asks_no_longer(slack: SlackTwin) -> None:
+    with ApprovalCloud(slack.secret) as cloud:
+        cloud.faults["AskApproval"] = Fault(ValueError("broken"), times=1, after=True)
+        run = cloud.asked()
+        assert cloud.outcome(run)["decision"] == "failed"
+        shown = json.dumps(slack.messages())
+        assert "ValueError" in shown and "approval_approve" not in shown
+        with pytest.raises(ConflictError):
+            cloud.decide(run, BOB)
 
 
 def test_slack_whose_answer_is_lost_is_asked_before_it_is_told_again(

@@ -320,6 +320,14 @@ def test_decision_that_nobody_waits_for_is_a_conflict(approvals):
         approvals.use(approval.approval_id, ASK.script, approval.parameters_digest)
 
 
+def test_second_try_of_asking_does_not_wait_for_what_is_over(approvals):
+    approval = opened(approvals)
+    with pytest.raises(ConflictError, match="nobody waits"):
+        approvals.decide(Machine(is_waiting=False), approval.approval_id, BOB, "approved")
+    with pytest.raises(ConflictError, match="ask for it again"):
+        approvals.open(Machine(), approval, "another token")
+
+
 def test_approval_that_was_not_used_ends_with_the_machine(approvals):
     approval = opened(approvals)
     approvals.decide(Machine(), approval.approval_id, BOB, "approved")

@@ -35,7 +35,7 @@ class ApprovalTable:
         Raises
         ------
         ConflictError
-            It is another question than the one that has this id.
+            It is another question than the one that has this id, or one that is over.
         """
         item = {
             **_item(approval),
@@ -53,6 +53,9 @@ class ApprovalTable:
                 raise
             self._add_token(item, token)
         known = self.get(approval.approval_id)[0]
+        if known.status == "expired":
+            # Between two tries; nobody can decide on it any more, so nobody shall wait for that.
+            raise ConflictError(f"{known.ask.script} was approved while nobody waited for it; ask for it again")
         _tell(executions, known, [token])
         return known
 
