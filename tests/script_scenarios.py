@@ -127,7 +127,7 @@ class Shop:
         name = self.name("shop-role")
         role = make_role(self.iam, name, service)
         anything = {"Effect": "Allow", "Action": ["lambda:InvokeFunction", "logs:*"], "Resource": "*"}
-        self.iam.put_rolepolicy(RoleName=name, PolicyName="inline", PolicyDocument=policy(anything))
+        self.iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=policy(anything))
         return role
 
     @cache  # noqa: B019 - a shop lives as long as its cloud
@@ -478,16 +478,16 @@ def principals(place: Shop) -> tuple[str, str]:
     """A role and a user with inline and managed policies, the user's group with them too."""
     iam, name = place.iam, place.name("shop")
     read = policy({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"})
-    managed = iam.createpolicy(PolicyName=name, PolicyDocument=read)["Policy"]["Arn"]
+    managed = iam.create_policy(PolicyName=name, PolicyDocument=read)["Policy"]["Arn"]
     role = place.role("lambda").rpartition("/")[2]
     for arn in (managed, "arn:aws:iam::aws:policy/ReadOnlyAccess"):
-        iam.attach_rolepolicy(RoleName=role, PolicyArn=arn)
+        iam.attach_role_policy(RoleName=role, PolicyArn=arn)
     iam.create_user(UserName=name)
-    iam.put_userpolicy(UserName=name, PolicyName="inline", PolicyDocument=read)
-    iam.attach_userpolicy(UserName=name, PolicyArn=managed)
+    iam.put_user_policy(UserName=name, PolicyName="inline", PolicyDocument=read)
+    iam.attach_user_policy(UserName=name, PolicyArn=managed)
     iam.create_group(GroupName=name)
-    iam.put_grouppolicy(GroupName=name, PolicyName="inline", PolicyDocument=read)
-    iam.attach_grouppolicy(GroupName=name, PolicyArn=managed)
+    iam.put_group_policy(GroupName=name, PolicyName="inline", PolicyDocument=read)
+    iam.attach_group_policy(GroupName=name, PolicyArn=managed)
     iam.add_user_to_group(GroupName=name, UserName=name)
     return f"role/{role}", f"user/{name}"
 
