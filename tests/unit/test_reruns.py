@@ -38,19 +38,19 @@ def test_execution_that_can_be_neither_redriven_nor_begun_anew_is_refused():
 
 def test_next_rerun_follows_those_that_failed():
     known = {f"{ARN}-rerun-1": {"status": "FAILED"}, f"{ARN}-rerun-2": {"status": "ABORTED"}}
-    assert next_rerun(ARN, {}.get, force=False) == f"{ARN}-rerun-1"
-    assert next_rerun(ARN, known.get, force=False) == f"{ARN}-rerun-3"
+    assert next_rerun(ARN, lambda _: None, force=False) == f"{ARN}-rerun-1"
+    assert next_rerun(ARN, lambda arn: known.get(arn), force=False) == f"{ARN}-rerun-3"
 
 
 def test_next_rerun_keeps_to_the_length_of_a_name():
-    name = next_rerun(ARN.replace("4711", "n" * 80), {}.get, force=False).rpartition(":")[2]
+    name = next_rerun(ARN.replace("4711", "n" * 80), lambda _: None, force=False).rpartition(":")[2]
     assert (len(name), name.endswith("nn-rerun-1")) == (80, True)
 
 
 def test_next_rerun_is_refused_while_an_earlier_one_runs_unless_forced():
     known = {f"{ARN}-rerun-1": {"status": "RUNNING"}}
     with pytest.raises(ConflictError, match="4711-rerun-1 running"):
-        next_rerun(ARN, known.get, force=False)
+        next_rerun(ARN, lambda arn: known.get(arn), force=False)
     assert next_rerun(ARN, known.get, force=True) == f"{ARN}-rerun-2"
 
 
