@@ -126,7 +126,22 @@ TOKENS: dict[str, Callable[[Maker], str]] = {
     "pypi": lambda m: "py" + "pi-AgEIcHlwaS5vcmc" + m.chars(BASE64URL, 100),
     "openai": lambda m: "sk" + "-" + m.pick("proj-", "svcacct-", "") + m.chars(ALNUM, 48),
     "anthropic": lambda m: "sk" + "-ant-api03-" + m.chars(BASE64URL, 93) + "AA",
+    "gitlab other": lambda m: m.pick("gl" + "rt-", "gl" + "dt-", "gl" + "ptt-") + m.chars(BASE64URL, 20),
+    "telegram": lambda m: m.pick("", "bot") + f"{m.random.randint(10**9, 10**10 - 1)}:A" + "A" + m.chars(BASE64URL, 33),
+    "docker": lambda m: "dckr" + "_pat_" + m.chars(ALNUM, 27),
+    "terraform": lambda m: m.chars(ALNUM, 14) + ".atl" + "asv1." + m.chars(BASE64URL, 67),
+    "figma": lambda m: "fi" + "gd_" + m.chars(ALNUM, 40),
+    "airtable": lambda m: "pa" + "t" + m.chars(ALNUM, 14) + "." + m.chars(HEX, 64),
+    "heroku": lambda m: "HR" + "KU-" + m.chars(ALNUM, 60),
+    "crates.io": lambda m: "ci" + "o" + m.chars(ALNUM, 32),
+    "vault": lambda m: "hv" + "s." + m.chars(BASE64URL, 90),
+    "databricks": lambda m: "da" + "pi" + m.chars(HEX, 32),
+    "shopify": lambda m: "shp" + "at_" + m.chars(HEX, 32),
+    "digitalocean": lambda m: "dop" + "_v1_" + m.chars(HEX, 64),
+    "hugging face": lambda m: "h" + "f_" + m.chars(ALNUM, 34),
+    "atlassian": lambda m: "ATA" + "TT3xFfGF0" + m.chars(BASE64URL, 180),
     "mail address": Maker.mail,
+    "mail address of another script": lambda m: f"{m.word()}{m.random.randint(1, 99)}@{m.pick('müller.de', 'почта.рф', 'café.example')}",
     "card": Maker.card,
     "iban": Maker.iban,
     "ssn": Maker.ssn,
@@ -155,6 +170,24 @@ PLACES = (
 )  # fmt: skip
 
 
+# Lines around a password that has no sign before it, or one of its own kind: {v}.
+SAID = (
+    "+ curl -uadmin:{v} http://search:9200/_cat", "Command '['mysql', '-u', 'root', '-p{v}', 'shop']' returned non-zero exit status 1.",
+    "docker login -u ci -p {v} registry.example.com", "Command '['deploy', '--token', '{v}', 'run']' returned 2", "sqlplus system/{v}@ORCL",
+    "Settings(db_user='app', db_password=SecretStr('{v}'), debug=False)", "password: >{v}<", "password: |\n  {v}\nuser: app",
+    "- name: DB_PASSWORD\n  value: {v}", "{{name: API_TOKEN, value: {v}}}", '<wsse:Password Type="x#PasswordText">{v}</wsse:Password>',
+    "#0 /app/db.php(12): PDO->__construct('mysql:host=db', 'root', '{v}')", "contraseña={v}", "cred={v}", "The API key '{v}' is not valid",
+    "Login failed for user 'bob' with password '{v}'", "java.naming.security.credentials={v}, java.naming.provider.url=ldap://x",
+    "INSERT INTO users (name, password) VALUES ('bob', '{v}')", "-Djavax.net.ssl.keyStorePassword={v} -jar app.jar", "machine h login bob password {v}",
+)  # fmt: skip
+# Lines around a token of no form of its own: {v}.
+HEADERS = (
+    "Authorization: GenieKey {v}", "Authorization: SSWS {v}", "> authorization: Token token={v}", "'Authorization': 'ApiKey {v}'",
+    'Proxy-Authorization: Digest username="Mufasa", realm="x", uri="/", response="{v}"', "authorization=[Bearer {v}], accept=[*/*]",
+    "redis: AUTH {v} -> WRONGPASS invalid password", "botToken {v}", "x-vault-token: {v}", "curl -sS -H 'PRIVATE-TOKEN: {v}' https://gitlab.example.com/",
+)  # fmt: skip
+
+
 def planted(seed: int, count: int) -> list[Planted]:
     """So many lines with a secret each, all kinds in turn."""
     maker = Maker(seed)
@@ -168,6 +201,9 @@ def planted(seed: int, count: int) -> list[Planted]:
         "azure connection",
         "azure sas",
         "private key",
+        "password without a sign",
+        "other header",
+        "short token",
     ]
     return [_planted(maker, kinds[number % len(kinds)]) for number in range(count)]
 
@@ -218,6 +254,17 @@ def _planted(maker: Maker, kind: str) -> Planted:
     elif kind == "azure sas":
         secret = quote(maker.chars(BASE64, 43) + "=", safe="")
         line = f"https://acme.blob.core.windows.net/logs/a.txt?sv=2024-05-04&se=2026-12-01T00%3A00%3A00Z&sr=b&sp=r&sig={secret}"
+    elif kind == "password without a sign":
+        secret = maker.password()
+        line = pick(*SAID).format(v=secret)
+    elif kind == "other header":
+        secret = maker.chars(ALNUM, maker.random.randint(24, 40))
+        line = pick(*HEADERS).format(v=secret)
+    elif kind == "short token":
+        secret = f"abc{maker.random.randint(10, 99)}{maker.chars(string.ascii_uppercase, 4)}"
+        line = pick("token {} rejected", "invalid token '{}'", "sid={}; lang=en", "api key {} is unknown").format(
+            secret
+        )
     else:
         secret = maker.private_key()
         line = pick("{}", "loaded {} from disk", "key={}").format(secret)
@@ -342,6 +389,23 @@ _ORDINARY: tuple[Callable[[Maker], str], ...] = (
     lambda m: f"std::vector<{m.word()}::Item>::at: index {m.random.randint(1, 99)} out of range; mac 0a:1b:2c:{m.chars(HEX, 2)}:4e:5f",
     lambda m: f"ValidationError: 1 validation error detected: Value at 'tokenType' failed to satisfy constraint ({m.random.randint(1, 99)})",
     lambda m: f"Bearer authentication is required for {m.word()}; basic auth is switched off",
+    lambda m: f"arn:aws:iam::{m.random.randint(10**11, 10**12 - 1)}:policy/PasswordRotationPolicy is attached to {m.random.randint(1, 9)} roles",
+    lambda m: f"secret \"db-credentials-{m.chars(string.ascii_lowercase + '23456789', 5)}\" not found",
+    lambda m: f"couldn't find key password in Secret prod/{m.word()}-db",
+    lambda m: f"Object s3://my-bucket/secret-santa/list-{m.random.randint(1000, 9999)}.csv not found",
+    lambda m: f"Back-off restarting failed container token-service in pod token-service-{m.chars(HEX, 10)}-{m.chars('bcdfgh', 5)}_prod({_uuid(m)})",
+    lambda m: f"Authorization header missing; expected 'Bearer <token>' ({m.random.randint(1, 9)})",
+    lambda m: f"Access denied for user 'app'@'10.0.0.{m.random.randint(1, 99)}' (using password: YES)",
+    lambda m: f"principalId AROA{m.chars(string.ascii_uppercase + '234567', 17)}:session-{m.random.randint(1000, 9999)}",
+    lambda m: f"env DB_PASSWORD is not set; TOKEN_URL=https://auth.example.com/oauth/token try {m.random.randint(1, 9)}",
+    lambda m: f"token refresh for tenant {m.random.randint(1000, 9999)} succeeded in {m.random.randint(1, 999)}ms; token bucket: tokens={m.random.randint(1, 99)}",
+    lambda m: f"public key of kid={m.chars(ALNUM, 8)}-{m.random.randint(100, 999)} not found in JWKS at https://idp.example.com/.well-known/jwks.json",
+    lambda m: f"OAuth2 error invalid_grant: code_challenge_method=S256 auth_type=iam token_type=Bearer expires_in={m.random.randint(1, 9999)}",
+    lambda m: f"-----BEGIN CERTIFICATE----- MII{m.chars(ALNUM, 40)} -----END CERTIFICATE-----",
+    lambda m: f"ssh: host key fingerprint is SHA256:{m.chars(BASE64, 43)}; signing with token Base64UrlEncoder and token OAuth2Client",
+    lambda m: f"data:image/png;base64,{base64.b64encode(m.random.randbytes(60)).decode()}",
+    lambda m: f"compass_bearing={m.random.randint(1, 359)} bypass=true secretary=jane passphrase_required=false author=bob",
+    lambda m: f"{_time(m)} INFO com.acme.secrets.SecretRotation - rotation of {m.word()} began",
     lambda m: f"cookie banner accepted by visitor {m.random.randint(1, 10**6)}; cookies enabled: yes",
     lambda m: f"signature mismatch for event {_uuid(m)}; sigv4 region=eu-west-1; signing key: derived",
     lambda m: f"[{_time(m)}] {m.word()}.WARNING: retry {m.random.randint(1, 9)}/10 in {m.random.randint(1, 60)}s {{\"exception\":\"[object] (RuntimeException(code: 0): lost at /app/src/{m.word().title()}.php:{m.random.randint(1, 400)})\"}} []",

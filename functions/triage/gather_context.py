@@ -73,7 +73,8 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
         facts += configuration_facts(configuration, error.time) if configuration else []
         facts += alarm_facts(asked("alarms", lambda: alarms.ringing("FunctionName", name), []))
     redactor = Redactor(ips=with_ips)
-    # The error first, so that its placeholders have the same numbers wherever it is told.
+    # The error as it was logged first, so that its placeholders have the same numbers wherever it is told.
+    redactor.lines([line["text"] for line in seen.lines if line["is_error"]] or [raw["first_message"]])
     documents.write_json(layout.error, redactor.value({"error": error.to_dict(), "grouped_by": raw["grouped_by"]}))
     told = {"error": redactor.value(seen.error.to_dict()), "lines": redacted_lines(seen.lines, redactor)}
     documents.write_json(layout.context, {**told, "facts": redactor.value(facts)})

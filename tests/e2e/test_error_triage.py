@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
+from zlib import crc32
 
 import pytest
 import requests
@@ -261,13 +263,17 @@ def test_services_begin_to_fail(broken):
 
 
 def test_none_of_100_planted_secrets_leaves_the_account(triage):
-    # These once gave a piece of a key away.
-    rows = planted(555528561, 100)
+    # Others each commit: CI gives its hash.
+    seed = os.environ.get("WATCHFLOOR_SEED", "1")
+    rows = planted(crc32(seed.encode()), 100)
     assert len({row.kind for row in rows}) >= 20
     # In the error's own words, in its trace's lines, and in the lines before and after it.
     for number in range(10):
         own, *others = (row.line for row in rows[number::10])
         triage.log(*others[:5], trace(f"Leaky{number}Error", own, f"leak_{number}"), *others[5:])
+        # A few at a time: on a fresh cloud all of them, two dozen, would start each function two dozen times at once.
+        triage.incident(f"Leaky{number}Error")
+        triage.wait(lambda: triage.running() < AT_ONCE, "a turn", BOUND_SECONDS)
     reports = [triage.explained(f"Leaky{number}Error") for number in range(10)]
     for number in range(10):  # some of the planted lines are errors themselves, and have mails too
         name = f"Leaky{number}Error"
@@ -283,7 +289,7 @@ def test_none_of_100_planted_secrets_leaves_the_account(triage):
     for place, text in places.items():
         assert "Leaky0" in text or place == "our logs"
         seen = [(row.kind, row.secret) for row in rows if any(form in text for form in forms_of(row.secret))]
-        assert seen == [], place
+        assert seen == [], (seed, place)
 
 
 def test_log_text_that_instructs_the_model_gets_nothing(triage):

@@ -114,6 +114,20 @@ def test_flood_over_many_streams_is_counted_exactly(stored):
     assert stored.per_day(found.fingerprint) == {"2026-11-20": 120}
 
 
+def test_secret_is_hidden_where_the_name_before_it_was_taken_off(stored):
+    s3 = boto3.client("s3", region_name=REGION)
+    s3.create_bucket(Bucket="data")
+    intake = ErrorIntake(stored, Documents(s3, "data"), reopen_after_seconds=DAY, with_ips=False)
+    line = "E, [2026-11-20T10:15:00.123456 #7] ERROR -- db.password: tiger-fUzOoofk7"
+    batch = LogBatch("DATA_MESSAGE", "1", "/shop", "one", [], [LogEvent("a", NOON, line)])
+    (error,) = errors_in(batch)
+    assert error.text == "tiger-fUzOoofk7"
+    (incident,) = intake.take(batch, [error])
+    assert incident.title == "[PASSWORD_1]"
+    told = s3.get_object(Bucket="data", Key=f"triage/{incident.fingerprint}/1/error.json")["Body"].read().decode()
+    assert "fUzOoofk" not in told
+
+
 def test_deliveries_of_a_flood_need_not_wait_for_each_other(stored):
     count(stored, "first", arrival("a", at=NOON))
     before = stored.get("a")

@@ -12,6 +12,7 @@ import pytest
 from watchfloor.errors import InvalidInputError
 from watchfloor.log_events import ErrorEvent, LogBatch, LogEvent, decode, encode, errors_in
 from watchfloor.redaction import Redactor
+from watchfloor.text_logs import plain
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "events/triage/errors"
@@ -535,3 +536,15 @@ def test_sample_holds_what_stands_decoded_beside_it_and_is_one_error(path):
         assert errors[0].type and any(frame.in_app for frame in errors[0].frames)
     else:
         assert errors[0].language is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-20 10:15:00,123 [exec-7] ERROR c.a.OrderService - spring.datasource.password: tiger-river",
+        "2026-11-20 10:15:00,123 app-1 spring.datasource.password: tiger-river failed",
+    ],
+)
+def test_name_of_a_secret_is_no_logger(line):
+    # Without it, nobody who takes secrets out later would know one.
+    assert "datasource.password: tiger-river" in plain(line).body

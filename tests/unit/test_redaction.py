@@ -61,6 +61,17 @@ error: &quot;password&quot;: &quot;{}&quot;
 passwd: {}
 login of bob, password A!{} was wrong
 Passwort: {}
+password: >{}<
+secret: "{}"
+cred={}
+contraseña={}
+curl -u'bob:{}' https://api.example.com
+['mysqldump', '-u', 'root', '-p{}', 'shop']
+['tool', '--password', '{}']
+docker login -u bob -p {} registry.example.com
+sqlplus system/{}@ORCL
+new PDO('mysql:host=db;dbname=x', 'root', '{}')
+<wsse:Password Type="PasswordText">{}</wsse:Password>
 """.strip().split("\n")
 ORDINARY = """
 sid=42 session=active
@@ -82,6 +93,16 @@ ssh ec2-user@ip-10-0-0-12.eu-west-1.compute.internal
 GET /x?key=550e8400-e29b-41d4-a716-446655440000
 GET /x?key=uploads/2026/11/20/A1b2c3d4e5f6.json
 secret "db-creds" not found
+secret "prod/db" not found
+secret "payments/stripe-key-2" not found
+token Base64UrlEncoder not found
+token OAuth2Client2 is no type
+    password = config('DB_PASSWORD')
+token = os.environ.get("API_TOKEN")
+pin=17 otp=true cred=none creds: none
+AUTH request-id 550e8400-e29b-41d4-a716-446655440000
+<input type="password" name="p">Password</input>
+Key (id)=(4111111111111111) already exists
 Kubernetes secret: prod/app/db
 Error: Missing required parameter: client_secret
 The security token included in the request is invalid.
@@ -176,6 +197,27 @@ def test_of_a_corpus_of_errors_only_mail_addresses_are_hidden(name):
     for line in (ROOT / f"bench/errors/{name}.jsonl").read_text().split("\n"):
         kinds = {kind.rpartition("_")[0] for kind in PLACEHOLDER.findall(redacted(line))}
         assert kinds <= {"[EMAIL"}, redacted(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "secret"),
+    [
+        ("token abc123XYZ rejected", "abc123XYZ"),
+        ("- name: DB_PASSWORD\n  value: tiger-river", "tiger-river"),
+        ("?to=stock88%40%D0%BF%D0%BE%D1%87%D1%82%D0%B0.%D1%80%D1%84&x=1", "stock88"),
+        ("sid=Ab3dE5fG7h; theme=dark", "Ab3dE5fG7h"),
+        ("password: |\n  tiger river\n  9 stones\nuser: x", "tiger river"),
+        ("OTP code: 923082 sent", "923082"),
+        ("your pin: 0018", "0018"),
+        ("Settings(db_password=SecretStr('zaq12wsXT0A'))", "zaq12wsXT0A"),
+        ("AUTH EQxYKqKr8QS3hHkz -> WRONGPASS", "EQxYKqKr8QS3hHkz"),
+        ("Bounce: jürgen.m@müller.de", "jürgen.m"),
+        ("iban=gb18west27229223126883&bic=x", "gb18west27229223126883"),
+        ("Client('AC" + "0a" * 16 + "', '" + "9f" * 16 + "')", "9f" * 16),
+    ],
+)
+def test_what_was_once_missed_is_found(line, secret):
+    assert secret not in redacted(line)
 
 
 # --- placeholders

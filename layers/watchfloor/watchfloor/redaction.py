@@ -35,7 +35,10 @@ _LONGEST = 7_000
 _MIN_REPEATED, _MAX_REPEATED = 8, 200
 
 _ESCAPE = re.compile(
-    r"\\(?:[\"'\\/bfnrt]|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})|%[0-9a-fA-F]{2}|&(?:quot|amp|apos|lt|gt|#\d{1,5}|#x[0-9a-fA-F]{1,4});"
+    r"\\(?:[\"'\\/bfnrt]|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})"
+    # A character of UTF-8 is up to four of them.
+    r"|%[cdCD][0-9a-fA-F]%[89abAB][0-9a-fA-F]|%[eE][0-9a-fA-F](?:%[89abAB][0-9a-fA-F]){2}|%[fF][0-7](?:%[89abAB][0-9a-fA-F]){3}"
+    r"|%[0-9a-fA-F]{2}|&(?:quot|amp|apos|lt|gt|#\d{1,5}|#x[0-9a-fA-F]{1,4});"
 )
 _COOKIES = ("cookie", "cookies", "set-cookie")
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -183,7 +186,9 @@ def _unescaped(text: str) -> tuple[str, list[int], list[int]] | None:
 
 def _character(escape: str) -> str:
     if escape[0] == "%":
-        return chr(int(escape[1:], 16))
+        octets = bytes.fromhex(escape.replace("%", ""))
+        # One character for one escape, whatever it stands for.
+        return chr(octets[0]) if len(octets) == 1 else octets.decode("utf-8", "replace")[0]
     if escape[0] == "&":
         name = escape[1:-1]
         if name[0] != "#":

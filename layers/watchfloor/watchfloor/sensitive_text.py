@@ -14,6 +14,7 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 SECRET, PASSWORD, TOKEN, AWS_KEY, PRIVATE_KEY, COOKIE = (
     "SECRET",
@@ -93,9 +94,15 @@ _TOKENS = [
         _W + r"[0-9a-f]{32}-us\d{1,2}(?![A-Za-z0-9])",
         _W + r"hv[sbr]\.[A-Za-z0-9_-]{20,300}",
         _W + r"dapi[0-9a-f]{32}(?:-\d)?(?![A-Za-z0-9])",
+        _W + r"(?:lin_api|rubygems|glsa|glc|pscale_tkn|pscale_pw|sntrys|sntryu|ntn|secret)_[A-Za-z0-9_-]{30,300}",
         _W
-        + r"(?:lin_api|rubygems|dckr_pat|glsa|glc|pscale_tkn|pscale_pw|sntrys|sntryu|ntn|secret)_[A-Za-z0-9_-]{30,300}",
-        _W + r"(?:xkeysib|PMAK|NRAK|NRJS|tfp|pul|EZAK|EZTK|duffel_live)[-_][A-Za-z0-9_-]{20,120}",
+        + r"(?:xkeysib|PMAK|NRAK|NRJS|tfp|pul|EZAK|EZTK|duffel_live|HRKU|dckr_pat|figd|CCIPAT)[-_][A-Za-z0-9_-]{20,120}",
+        _W + r"pat[A-Za-z0-9]{14}\.[0-9a-f]{40,64}",
+        _W + r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{40,100}",
+        _W + r"cio(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{32}(?![A-Za-z0-9])",
+        _W + r"ATBB(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{28,32}(?![A-Za-z0-9])",
+        _W + r"tskey-[a-z]{2,12}-[A-Za-z0-9-]{16,80}",
+        _W + r"sbp_[0-9a-f]{40}(?![A-Za-z0-9])",
         r"(?<![A-Za-z0-9_-])ATATT3x[A-Za-z0-9_=-]{40,300}",
         _W + r"AGE-SECRET-KEY-1[A-Z0-9]{50,70}",
         _W + r"dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9._-]{30,100}",
@@ -104,7 +111,7 @@ _TOKENS = [
         r"\$(?:2[abxy]?|1|5|6|apr1|y)\$[./A-Za-z0-9$=,]{20,200}",
         r"\$argon2(?:id|i|d)\$v=\d+\$[A-Za-z0-9+/=,$]{30,300}",
         r"pbkdf2_sha\d{1,3}\$\d+\$[A-Za-z0-9+/=$]{20,200}",
-        _W + r"\d{8,10}:AA[A-Za-z0-9_-]{32,36}(?![A-Za-z0-9_-])",
+        _W + r"(?:bot)?\d{8,10}:AA[A-Za-z0-9_-]{32,36}(?![A-Za-z0-9_-])",
     )
 ]
 
@@ -192,6 +199,8 @@ def _key_lines_before(text: str, at: int, end: re.Match[str]) -> Iterator[Span]:
 
 _ASSIGNMENT = re.compile(
     r"(?P<word>pass(?:word|wd|wort|phrase|code)?s?|pwd|pw|secrets?|tokens?|credentials?|authorization"
+    r"|kennwort|contrase[ñn]a|mot[_ -]de[_ -]passe|senha|wachtwoord|пароль|密码|パスワード"
+    r"|(?<![a-z])creds?|(?-i:(?<=[a-z])Creds?)"
     r"|(?:api|access|secret|private|encryption|signing|account|sharedaccess|shared[_-]access|master|storage|auth|consumer"
     r"|deploy|ssh|hmac|jwt|cipher|crypto|aes|rsa|subscription|license|webhook|functions|session|client|app|stripe"
     r"|sendgrid|twilio|integration)[_\-. ]?key"
@@ -208,12 +217,20 @@ _BRACED = re.compile(r"\{([^{}=:\"'\s]{3,100})\}")
 _BARE = re.compile(rf"[^\s\"'`<>]{{1,{8_192}}}")
 # What ends an unquoted value, if something like the next field, a blank or the end follows.
 _DELIMITER = re.compile(r"[&;,](?=$|[\w .\-\[\]%]{1,60}[=:]|[)\]}])|\\+[nrt\"'u]|%(?:26|22|0[aAdD])")
+_OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,30}[ \t]+")
+# A field between markup: ">value<".
+_ENCLOSED = re.compile(r">([^\s<>]{3,200})<(?!/)")
+# YAML's text over lines.
+_YAML_BLOCK = re.compile(r"[|>][+-]?[ \t]*\n([ \t]+)([^\s][^\n]{0,2000}(?:\n\1[^\n]{1,2000}){0,30})")
+# What makes an object of a password: SecretStr("...").
+_WRAPPED = re.compile(r"[A-Za-z_][\w.]{0,60}\(\\*[\"']([^\s\"'\\()]{8,200})\\*[\"']\)")
 _SCHEME = re.compile(
     r"(?:bearer|basic|token|digest|negotiate|ntlm|apikey|key|bot|splunk|oauth|hmac|signature|aws4-hmac-sha256)[ \t]+",
     re.IGNORECASE,
 )
 _WHOLE_HEADER = re.compile(r"(?:digest|oauth|signature|hmac|aws4)", re.IGNORECASE)
-_REST = re.compile(r"[^\r\n\"']{1,2000}")
+# Name and value, name and value: of schemes that have more than one.
+_REST = re.compile(r"(?:[\w-]{1,40}=(?:\\*\"[^\"\r\n]{0,1000}\"|[^\s,\"']{0,1000}),?[ \t]*)++|[^\r\n\"']{1,2000}")
 
 STRONG, USUAL, WEAK = 3, 2, 1
 _NOT_SECRET = (
@@ -223,6 +240,8 @@ _NOT_SECRET = (
     "numtokens", "totaltokens", "prompttokens", "completiontokens", "inputtokens", "outputtokens", "lasttoken",
     "bypass", "compass", "trespass", "encompass", "passes", "surpass", "onepass",
 )  # fmt: skip
+# Passwords in other languages than English.
+_PASSWORDS = ("kennwort", "contrase", "mot", "senha", "wachtwoord", "пароль", "密码", "パスワード")
 _WEAK = (
     "key", "sid", "sig", "signature", "auth", "session", "sessid", "authorization", "samlresponse", "saml_response",
     "assertion", "code_verifier",
@@ -257,6 +276,9 @@ _PARSER = re.compile(
 )
 
 
+_SESSION_NAME = re.compile(r"(?:sess(?:ion)?[_-]?id|\bsid)$", re.IGNORECASE)
+
+
 def strength(name: str) -> int:
     """How surely a value of this name is a secret: 0, WEAK (if it looks like one), USUAL or STRONG."""
     match = _ASSIGNMENT.search(f"{name[-80:]}=")
@@ -275,6 +297,8 @@ def _strength(word: str, name: str) -> int:
             return WEAK if inner else (USUAL if plain == "pass" else STRONG)
         if word == "pw" and inner:
             return 0
+        return STRONG
+    if word.startswith(_PASSWORDS):
         return STRONG
     if word.endswith(_WEAK):
         is_sure = word in (
@@ -314,6 +338,8 @@ def _assigned(text: str, match: re.Match[str]) -> Span | None:
     kind = PASSWORD if rank == STRONG else SECRET
     if sign == ">":
         return _element(text, match, name, kind)
+    if rank >= USUAL and sign in (":", "=") and (found := _set_apart(text, at, kind)):
+        return found
     opening = _OPENING.match(text, at)
     if opening and not PLACEHOLDER.match(text, at):
         start, stop = opening.end(), _closing(text, opening)
@@ -346,6 +372,16 @@ def _assigned(text: str, match: re.Match[str]) -> Span | None:
     return (start, stop, kind) if _is_secret(value, rank, quoted=False, code=is_code, name=name) else None
 
 
+def _set_apart(text: str, at: int, kind: str) -> Span | None:
+    """A value between angle brackets, on the lines below, or wrapped by a call."""
+    if block := _YAML_BLOCK.match(text, at):
+        return (*block.span(2), kind)
+    if (enclosed := _ENCLOSED.match(text, at)) and not is_no_value(enclosed[1]):
+        return (*enclosed.span(1), kind)
+    wrapped = _WRAPPED.match(text, at)
+    return (*wrapped.span(1), kind) if wrapped and _is_chosen(wrapped[1]) else None
+
+
 def _element(text: str, match: re.Match[str], name: str, kind: str) -> Span | None:
     """Content of an XML element of this name."""
     opening = match.end("word") - len(name) - 1
@@ -376,6 +412,8 @@ def _after_scheme(text: str, start: int, stop: int | None) -> Span | None:
     limit = min(len(text), start + 8_192) if stop is None else stop
     scheme = _SCHEME.match(text, start, limit)
     if not scheme:
+        if other := _OTHER_SCHEME.match(text, start, limit):
+            start = other.end()
         value = text[start:stop] if stop is not None else _without_end(_matched(_BARE, text, start, limit))
         return (start, start + len(value), TOKEN) if len(value) > 256 or _is_telling(value) else None
     if _WHOLE_HEADER.match(scheme[0]):
@@ -424,6 +462,8 @@ def _is_secret(value: str, rank: int, *, quoted: bool, code: bool = False, name:
     if len(words) > 1 and any(word.strip(".,:;!") in _MESSAGE_WORDS for word in words):
         return False
     if rank == WEAK:
+        if _SESSION_NAME.search(name) and len(value) >= 8 and _is_chosen(value):
+            return True
         return (_is_telling(value) and not value.startswith(("sha1=", "sha256="))) or _is_basic(value)
     if value.startswith("arn:") or "://" in value[:12]:
         return False
@@ -473,7 +513,7 @@ def _is_mixed(value: str) -> bool:
 
 _FLAG = re.compile(
     r"(?<![\w-])--?(?:[\w-]{0,40}-)?(?:password|passwd|passphrase|pass|token|secret|api-?key|access-?key|private-?key)"
-    r"[ \t]+(?:\"([^\"\n]{2,512})\"|'([^'\n]{2,512})'|([^\s\"'-][^\s\"']{2,512}))",
+    r"(?:[ \t]+|[\"'],[ \t]*)(?:\"([^\"\n]{2,512})\"|'([^'\n]{2,512})'|([^\s\"'-][^\s\"']{2,512}))",
     re.IGNORECASE,
 )
 _SPOKEN = re.compile(
@@ -483,16 +523,30 @@ _SPOKEN = re.compile(
 )
 _WITH = re.compile(
     r"\b(?:with|using) (?:password|passphrase)[ \t]+([^\s\"']{5,200})"
-    r"|(?:(?:\b|_)(?:api|access)[ _-]?key|\b(?:token|secret|authorization|requirepass))(?: (?:is|was))?[ \t]+[\"']?([A-Za-z0-9_~+/=.-]{16,512})",
+    r"|(?:(?:\b|_)(?:api|access)[ _-]?key|(?:\b|_|(?-i:(?<=[a-z])(?=[TS])))(?:token|secret)|\b(?:authorization|requirepass))"
+    r"(?: (?:is|was))?[ \t]+[\"']?([A-Za-z0-9_~+/=.-]{16,512})",
     re.IGNORECASE,
 )
 _AFTER_PASSWORD = re.compile(r"\bpassword[ \t]+([^\s\"'`<>=]{6,200})(?!=)", re.IGNORECASE)
-_ALGORITHM = re.compile(r"pbkdf|sha-?\d|argon|crypt|hmac|md5", re.IGNORECASE)
+_ALGORITHM = re.compile(r"pbkdf|sha-?\d|argon|crypt|hmac|md5|base\d|oauth|x\.?509|http|utf|\bv\d|\d:", re.IGNORECASE)
+# Short values with capitals, small letters and digits behind such a word.
+_AFTER_NAME = re.compile(
+    r"(?:\b(?:api|access)[ _-]?key|\bsecret|(?:\b|(?-i:(?<=[a-z])(?=T)))token|\b(?:password|passphrase))(?: is| was)?[ \t]+"
+    r"(?:\"([^\s\"]{8,200})\"|'([^\s']{8,200})'|([A-Za-z0-9_-]{8,40})(?![\w(=:/.-]))",
+    re.IGNORECASE,
+)
+# Names of secrets, not secrets: "prod/db-password", "db-credentials-7f9c".
+_RESOURCE = re.compile(r"[a-z][a-z0-9]*(?:[-/._][a-z0-9]+)+")
 _TOOLS = [
     re.compile(pattern)
     for pattern in (
-        r"\bcurl\b[^\n]{0,300}?[ \t](?:-u|--user)[ \t]+[\"']?[^\s:\"']{1,100}:([^\s\"']{1,200})",
-        r"\bmysql(?:dump|admin)?\b[^\n]{0,200}?[ \t]-p([^\s\"']{3,200})",
+        r"\bcurl\b[^\n]{0,300}?[ \t][\"']?(?:-u|--user)[ \t=\"',]{0,6}[^\s:\"']{1,100}:([^\s\"']{1,200})",
+        r"\bmysql(?:dump|admin)?\b[^\n]{0,200}?[ \t][\"']?-p([^\s\"']{3,200})",
+        r"\b(?:docker|podman|helm|oras|skopeo)\b[^\n]{0,60}?\blogin\b[^\n]{0,200}?[ \t][\"']?-p[\"',]{0,2}[ \t]+[\"']?([^\s\"']{3,200})",
+        r"\b(?:sqlplus|sqlldr|expdp|impdp|rman)\b[^\n]{0,100}?[ \t=\"']\w{1,60}/([^\s@/\"']{3,200})@",
+        r"\b(?:PDO|mysqli?)[^\s('\"]{0,20}\('[^'\n]{0,300}', ?'[^'\n]{0,100}', ?'([^'\n]{3,200})'",
+        # Twilio's token beside the name of its account.
+        r"\bAC[0-9a-f]{32}[ \"':,]{1,4}([0-9a-f]{32})(?![A-Za-z0-9])",
         r"\bsshpass[ \t]+-p[ \t]*[\"']?([^\s\"']{3,200})",
         r"\bredis-cli\b[^\n]{0,200}?[ \t](?:-a|--pass)[ \t]+[\"']?([^\s\"']{3,200})",
         r"\blogin[ \t]+\S{1,100}[ \t]+password[ \t]+(\S{3,200})",
@@ -500,8 +554,8 @@ _TOOLS = [
     )
 ]
 _ONE_TIME = re.compile(
-    r"\b(?:cvv2?|cvc2?|otp|one[_ -]time[_ -](?:password|code)|mfa[_ -]?code|verification[_ -]?code)\\*[\"']?[ \t]{0,3}[=:][ \t]{0,3}"
-    r"\\*[\"']?(\d{3,8})\b",
+    r"\b(?:cvv2?|cvc2?|otp|one[_ -]time[_ -](?:password|code)|(?:mfa|otp|verification|login|sms|2fa|totp)[_ -]?code|pin(?=\\*[\"']?[=:][ \t]?"
+    r"\\*[\"']?(?:\d{4}|\d{6})\b))\\*[\"']?(?:[ \t]{0,3}[=:][ \t]{0,3}|[ \t](?:is|was)[ \t])\\*[\"']?(\d{3,8})\b",
     re.IGNORECASE,
 )
 _PAIR = re.compile(
@@ -513,6 +567,13 @@ _ATTRIBUTES = re.compile(
     r"\b(?:name|key|id)=(?P<q>\\{0,7}[\"'])(?P<name>[\w.:-]{1,80})(?P=q)(?:[ \t][^<>]{0,100}?)?[ \t]value=(?P=q)(?P<value>[^\"'<>\\]{2,2000})",
     re.IGNORECASE,
 )
+_YAML_PAIR = re.compile(
+    r"\b(?:name|key):[ \t]{1,4}[\"']?(?P<name>[\w.-]{1,80})[\"']?(?:,[ \t]{0,4}|[ \t]{0,4}\n[ \t]{0,40})value:[ \t]{1,4}[\"']?"
+    r"(?P<value>[^\s\"'{},]{2,2000})",
+    re.IGNORECASE,
+)
+# <wsse:Password Type="...">...</wsse:Password>; without attributes it is an assignment.
+_ELEMENT = re.compile(r"<(?:[\w-]{1,40}:)?(?P<name>[\w.-]{1,80})[ \t][^<>]{1,300}>(?P<value>[^<>]{2,2000})</")
 _INSERT = re.compile(
     r"\binsert\s+into\s+\S{1,128}\s*\((?P<columns>[^()]{1,1000})\)\s*values\s*\((?P<values>[^()\n]{1,4000})\)",
     re.IGNORECASE,
@@ -534,24 +595,52 @@ def _spoken(text: str) -> Iterator[Span]:
                 yield match.start(group), match.start(group) + len(value), PASSWORD
     for match in _WITH.finditer(text):
         value = match[match.lastindex or 1].rstrip(".")
-        if (_is_telling(value) or (match[1] and _has_both(value))) and not _UUID.fullmatch(value):
+        if _is_resource(value) or _is_type_name(value) or _UUID.fullmatch(value):
+            continue
+        if _is_telling(value) or (match[1] and _has_both(value)):
             yield match.start(match.lastindex or 1), match.start(match.lastindex or 1) + len(value), SECRET
     for match in _AFTER_PASSWORD.finditer(text):
         value = match[1].rstrip(".,;:)")
         if _is_chosen(value) and not _ALGORITHM.search(value):
             yield match.start(1), match.start(1) + len(value), PASSWORD
+    for match in _AFTER_NAME.finditer(text):
+        value = match[match.lastindex or 1]
+        digits = sum(c.isdigit() for c in value)
+        least = 1 if (match.lastindex or 1) < 3 else 2
+        if (
+            digits >= least
+            and not _is_type_name(value)
+            and _is_chosen(value)
+            and not _ALGORITHM.search(value)
+            and not is_no_value(value)
+        ):
+            yield match.start(match.lastindex or 1), match.start(match.lastindex or 1) + len(value), SECRET
     for pattern in _TOOLS:
         for match in pattern.finditer(text):
             if not is_no_value(match[1]):
                 yield *match.span(1), PASSWORD
     for match in _ONE_TIME.finditer(text):
         yield *match.span(1), SECRET
-    for match in (*_PAIR.finditer(text), *_ATTRIBUTES.finditer(text)):
+    for match in chain.from_iterable(pattern.finditer(text) for pattern in (_PAIR, _ATTRIBUTES, _YAML_PAIR, _ELEMENT)):
         if strength(match["name"]) >= USUAL and not is_no_value(match["value"]):
             yield *match.span("value"), SECRET
     for match in _QUERY_KEY.finditer(text):
         if _is_telling(match[1]) and not _UUID.fullmatch(match[1]):
             yield *match.span(1), SECRET
+
+
+_TYPE_NAME = re.compile(r"[a-z]*(?:[A-Z][a-z]{2,})+")
+
+
+def _is_type_name(value: str) -> bool:
+    """Whether it is one of code: "Base64UrlEncoder"."""
+    return sum(c.isdigit() for c in value) < 4 and bool(_TYPE_NAME.fullmatch(re.sub(r"\d", "", value)))
+
+
+def _is_resource(value: str) -> bool:
+    """Whether it is the name under which something is kept: words, and few digits."""
+    words = sum(c.isalpha() for c in value)
+    return bool(_RESOURCE.fullmatch(value)) and words > 3 * sum(c.isdigit() for c in value)
 
 
 def _is_chosen(value: str) -> bool:
@@ -577,6 +666,7 @@ def _inserted(text: str) -> Iterator[Span]:
 _BEARER = re.compile(r"\bbearer[ \t+]{1,4}([A-Za-z0-9._~+/%-]{8,}+=*)", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,4096}={0,2}")
 _SMTP = re.compile(r"\bAUTH (?:PLAIN|LOGIN) ([A-Za-z0-9+/]{8,400}={0,2})")
+_AUTH = re.compile(r"(?<![\w.-])AUTH[ \t]+([A-Za-z0-9_~+/=.-]{16,512})(?![\w(])")
 _BASIC = re.compile(r"\bbasic[ \t+]{1,4}([A-Za-z0-9+/]{6,4096}={0,2})", re.IGNORECASE)
 
 
@@ -590,6 +680,9 @@ def _credentials(text: str) -> Iterator[Span]:
             yield *match.span(1), PASSWORD
     for match in _SMTP.finditer(text):
         yield *match.span(1), PASSWORD
+    for match in _AUTH.finditer(text):
+        if _is_telling(match[1]) and not _UUID.fullmatch(match[1]):
+            yield *match.span(1), PASSWORD
 
 
 def _is_basic(value: str) -> bool:
@@ -655,7 +748,9 @@ def _url_passwords(text: str) -> Iterator[Span]:
 
 # --- personal data ------------------------------------------------------------------------------------------------
 
-_MAIL = re.compile(r"(?<![\w.%+-])([\w.%+-]++)@((?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![\w-]|\.\w|:\d|[(/])")
+_MAIL = re.compile(
+    r"(?<![\w.%+-])([\w.%+-]++)@((?:(?:[^\W_]|-){1,63}\.){1,8}(?:[^\W\d_]{2,24}|xn--[a-z0-9]{2,59}))(?![\w-]|\.\w|:\d|[(/])"
+)
 _FILE_ENDINGS = frozenset(
     re.findall(
         r"\w+",
@@ -683,7 +778,7 @@ _CARD_PREFIX = re.compile(
     r"|(?:6011|65\d\d|64[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14}"
 )
 _COUNTER_NAME = re.compile(
-    r"(?:id|ids|count|bytes|offset|sequence|seq|time|timestamp|ts|version|span|trace)[\"']?[ \t]{0,3}[=:#][ \t]{0,3}[\"']?$",
+    r"(?:id|ids|count|bytes|offset|sequence|seq|time|timestamp|ts|version|span|trace)[\"')]?[ \t]{0,3}[=:#][ \t]{0,3}[\"'(]?$",
     re.IGNORECASE,
 )
 
@@ -713,6 +808,8 @@ def _luhn(digits: str) -> bool:
 _IBAN = re.compile(
     r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?)(?![A-Za-z0-9])"
 )
+# In small letters only where it is called one: a part of a hash may look like one.
+_IBAN_NAMED = re.compile(r"(?<=iban)[\"']?[ \t]{0,3}[=:]?[ \t]{0,3}[\"']?([a-z]{2}\d{2}[a-z0-9]{11,30})(?![A-Za-z0-9])")
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AT": 20, "BE": 16, "BG": 22, "BR": 29, "CH": 21, "CY": 28, "CZ": 24, "DE": 22, "DK": 18,
     "EE": 20, "ES": 24, "FI": 18, "FR": 27, "GB": 22, "GI": 23, "GR": 27, "HR": 21, "HU": 28, "IE": 22, "IL": 23,
@@ -722,6 +819,9 @@ _IBAN_LENGTHS = {
 
 
 def _ibans(text: str) -> Iterator[Span]:
+    for match in _IBAN_NAMED.finditer(text):
+        if len(match[1]) == _IBAN_LENGTHS.get(match[1][:2].upper()):
+            yield *match.span(1), IBAN
     for match in _IBAN.finditer(text):
         plain = match[0].replace(" ", "")
         length = _IBAN_LENGTHS.get(plain[:2], 0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from watchfloor.sensitive_text import USUAL, strength
 from watchfloor.stack_frames import cut
 from watchfloor.trace_headers import ends_like_a_type
 
@@ -173,7 +174,7 @@ def plain(text: str) -> Record:
                 _BRACKETS.match(line, at)
                 or _PAIR.match(line, at)
                 or _NUMBER.match(line, at)
-                or (_SYSLOG.match(line, at) if seen_time and not level else None)
+                or (_syslog(line, at) if seen_time and not level else None)
                 or _logger(line, at)
                 or _LOCATION.match(line, at)
             )
@@ -228,11 +229,17 @@ def _named_first(body: str, level: str | None) -> tuple[str, str | None]:
 _UNITS = (".service", ".socket", ".timer", ".mount", ".scope", ".slice", ".target")
 
 
+def _syslog(line: str, at: int) -> re.Match[str] | None:
+    found = _SYSLOG.match(line, at)
+    return None if found and strength(found[0].rstrip(": ")) >= USUAL else found
+
+
 def _logger(line: str, at: int) -> re.Match[str] | None:
     found = _LOGGER.match(line, at)
-    # "java.lang.IllegalStateException: ..." is what was raised, "nginx.service: ..." what failed: neither logs.
+    # "java.lang.IllegalStateException: ..." is what was raised, "nginx.service: ..." what failed: neither logs. Without
+    # "spring.datasource.password: " nobody would know a password for one.
     name = found[0].strip(" :-–|") if found else ""
-    return None if ends_like_a_type(name) or name.endswith(_UNITS) else found
+    return None if ends_like_a_type(name) or name.endswith(_UNITS) or strength(name) >= USUAL else found
 
 
 def _bare(rest: str, start: str) -> str:

@@ -26,7 +26,7 @@ _DAYS = 15
 _AT_ONCE = (TRANSACTION_ITEMS - 1) // (2 + _DAYS)
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Errors of one fingerprint in a delivery: how they are grouped, the first one, their counts, what may be shown."""
 
     grouped_by: dict[str, Any]
@@ -95,7 +95,7 @@ class ErrorIntake:
     def _take_parts(
         self, delivery: str, parts: Sequence[tuple[Fingerprint, Sequence[ErrorEvent]]], messages: Messages
     ) -> list[Incident]:
-        shown = [self._shown(found, errors) for found, errors in parts]
+        shown = [part_of(found, errors, messages, ips=self._with_ips) for found, errors in parts]
         for attempt in range(_TRIES):
             changes: dict[str, Counted] = {}
             for part in shown:
@@ -111,15 +111,7 @@ class ErrorIntake:
                 time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))
         raise TransientError(f"delivery {delivery}: its incidents are changed by too many at once")
 
-    def _shown(self, found: Fingerprint, errors: Sequence[ErrorEvent]) -> _Part:
-        """Redacted once, however often the counting is tried."""
-        redactor = Redactor(ips=self._with_ips)
-        first = min(errors, key=lambda error: error.time)
-        error = redactor.value(first.to_dict())
-        new = arrivals(found.value, errors, redactor.text(title_of(first)))
-        return _Part(grouping(found), first, new, {"error": error, "grouped_by": redactor.value(grouping(found))})
-
-    def _add(self, changes: dict[str, Counted], part: _Part, messages: Messages) -> None:
+    def _add(self, changes: dict[str, Counted], part: Part, messages: Messages) -> None:
         survivor = self._table.survivor(part.new.fingerprint)
         value = survivor.fingerprint
         earlier = changes.get(value)
@@ -140,3 +132,14 @@ class ErrorIntake:
         for day, count in part.new.per_day.items():
             per_day[day] = per_day.get(day, 0) + count
         changes[value] = Counted(before, after, per_day)
+
+
+def part_of(found: Fingerprint, errors: Sequence[ErrorEvent], messages: Messages, *, ips: bool) -> Part:
+    """What a delivery's errors of one fingerprint add; redacted once, however often the counting is tried."""
+    redactor = Redactor(ips=ips)
+    first = min(errors, key=lambda error: error.time)
+    # What was taken off before the message may be what says that it is a secret.
+    redactor.lines(messages[event_id] for event_id in first.event_ids)
+    error = redactor.value(first.to_dict())
+    new = arrivals(found.value, errors, redactor.text(title_of(first)))
+    return Part(grouping(found), first, new, {"error": error, "grouped_by": redactor.value(grouping(found))})
