@@ -9,14 +9,16 @@ from typing import Annotated, Any, Self
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import Field, model_validator
 
+from watchfloor.clients.log_groups import filtered_events
 from watchfloor.clients.script_runtime import Script, ScriptRun
-from watchfloor.error_groups import errors_of, grouped
+from watchfloor.error_groups import errors_of, findings, grouped
 from watchfloor.log_events import ErrorEvent
 from watchfloor.scripts import Parameters
 from watchfloor.timespans import When, window
 
 _LONGEST = dt.timedelta(days=7)
 _MOST_EVENTS = 50_000
+_RESERVE_SECONDS = 10
 _ERRORS = (
     "?ERROR ?Error ?error ?Exception ?exception ?FATAL ?Fatal ?fatal ?CRITICAL ?Critical ?panic ?Traceback"
     ' ?"Task timed out" ?"Runtime exited" ?goroutine ?"Caused by" ?", line " ?"at " ?".go:" ?".rb:"'
@@ -46,20 +48,23 @@ class ErrorQuestion(Parameters):
 
 def top_errors(parameters: ErrorQuestion, run: ScriptRun) -> dict[str, Any]:
     begin, end = window(parameters.since, parameters.until, dt.datetime.now(dt.UTC), _LONGEST)
-    groups = list(parameters.log_groups)
+    logs, groups = run.read("logs"), list(parameters.log_groups)
     if parameters.function_name:
         groups.append(f"/aws/lambda/{parameters.function_name}")
     errors: list[ErrorEvent] = []
     limits, read = [], 0
+    has_time = lambda: run.remaining_seconds >= _RESERVE_SECONDS
     for group in groups:
-        events, is_whole = lines_of(group, begin, end, parameters.filter_pattern, _MOST_EVENTS // len(groups), run)
+        events, is_whole = filtered_events(
+            logs, group, begin, end, parameters.filter_pattern, _MOST_EVENTS // len(groups), has_time
+        )
         read += len(events)
         errors += errors_of(group, events)
         if not is_whole:
             limits.append(f"{group}: only the first {len(events):,} lines were read; ask for a shorter time")
     ranked = grouped(errors, begin, end, parameters.top)
     return {
-        "findings": [*said(ranked, len(errors)), *limits],
+        "findings": [*findings(ranked, len(errors)), *limits],
         "log_groups": groups,
         "begin": begin.isoformat(timespec="seconds"),
         "end": end.isoformat(timespec="seconds"),
@@ -67,40 +72,6 @@ def top_errors(parameters: ErrorQuestion, run: ScriptRun) -> dict[str, Any]:
         "error_count": len(errors),
         "groups": ranked,
     }
-
-
-def lines_of(
-    group: str, begin: dt.datetime, end: dt.datetime, pattern: str, most: int, run: ScriptRun
-) -> tuple[list[dict[str, Any]], bool]:
-    """Lines that the pattern lets through, as many and as long as there is time; and whether these are all."""
-    pages = (
-        run.read("logs")
-        .get_paginator("filter_log_events")
-        .paginate(
-            logGroupName=group,
-            startTime=int(begin.timestamp() * 1000),
-            endTime=int(end.timestamp() * 1000),
-            **({"filterPattern": pattern} if pattern else {}),
-        )
-    )
-    events: list[dict[str, Any]] = []
-    for page in pages:
-        events += page["events"]
-        if len(events) >= most or run.remaining_seconds < 10:
-            return events[:most], "nextToken" not in page and len(events) <= most
-    return events, True
-
-
-def said(ranked: list[dict[str, Any]], total: int) -> list[str]:
-    if not total:
-        return ["no errors in this time"]
-    first = ranked[0]
-    kind = first["type"] or "error"
-    place = f" at {first['where'][0]}" if first["where"] else ""
-    return [
-        f"{total} errors of {len(ranked)} kinds",
-        f"most frequent: {first['count']} times {kind}: {first['message'][:200]}{place}",
-    ]
 
 
 script = Script("debug-errors", ErrorQuestion, top_errors, risk="low", environment=os.environ)

@@ -31,6 +31,19 @@ def errors_of(log_group: str, events: Iterable[Mapping[str, Any]]) -> list[Error
     return found
 
 
+def findings(ranked: Sequence[Mapping[str, Any]], total: int) -> list[str]:
+    """Groups in words; `total` is how many errors there are."""
+    if not total:
+        return ["no errors in this time"]
+    first = ranked[0]
+    kind = first["type"] or "error"
+    place = f" at {first['where'][0]}" if first["where"] else ""
+    return [
+        f"{total} errors of {len(ranked)} kinds",
+        f"most frequent: {first['count']} times {kind}: {first['message'][:200]}{place}",
+    ]
+
+
 def grouped(errors: Sequence[ErrorEvent], begin: dt.datetime, end: dt.datetime, top: int) -> list[dict[str, Any]]:
     """The most frequent groups, with what each is, where it comes from, and when it occurred."""
     groups: defaultdict[str, list[ErrorEvent]] = defaultdict(list)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -104,6 +105,30 @@ class LogGroups:
                 break
             token = page[direction]
         return rows
+
+
+def filtered_events(
+    logs: Any,
+    log_group: str,
+    begin: dt.datetime,
+    end: dt.datetime,
+    pattern: str,
+    most: int,
+    has_time: Callable[[], bool],
+) -> tuple[list[dict[str, Any]], bool]:
+    """Events that a pattern lets through (all, if it is empty), while there is time; and whether these are all."""
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=log_group,
+        startTime=int(begin.timestamp() * 1000),
+        endTime=int(end.timestamp() * 1000),
+        **({"filterPattern": pattern} if pattern else {}),
+    )
+    events: list[dict[str, Any]] = []
+    for page in pages:
+        events += page["events"]
+        if len(events) >= most or not has_time():
+            return events[:most], "nextToken" not in page and len(events) <= most
+    return events, True
 
 
 @contextmanager
