@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -23,12 +24,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from local import deploy, measure, report, sandbox, script_commands, triage_commands
-from local.cloud import DEFAULT_PORT, LocalCloudError
+from local.cloud import DEFAULT_PORT, LocalCloudError, without_proxy
 from local.pipeline import (
     Run,
     UserError,
     campaigns_of,
     check_file,
+    check_folder,
     check_stream,
     collect,
     keep_campaigns,
@@ -41,6 +43,8 @@ SUCCESS, FAILURE, USAGE = 0, 1, 2
 LAST_RUN = sandbox.WORK / "last-run"
 DEMO_ALERTS, DEMO_SEED = 3_000, 7
 _MODEL_START_SECONDS, _MODEL_ANSWER_SECONDS = 60, 3_600
+# No room, or no right to write there: nothing that we could mend.
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A shell starts what runs in its background with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    os.environ.update(without_proxy())
     errors = error_console()
     try:
         return args.command(args)
@@ -67,10 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001 - the user gets a sentence, the file the trace
-        trace = sandbox.WORK / "error.log"
-        trace.parent.mkdir(exist_ok=True)
-        trace.write_text(traceback.format_exc())
-        _complain(errors, f"{type(error).__name__}: {error}", f"This is a bug; please report it with {trace}.")
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            where = f"{error.filename}: " if error.filename else ""
+            _complain(errors, f"{where}{error.strerror}", "Make room, or name a folder that may be written to.")
+        else:
+            _complain(errors, f"{type(error).__name__}: {error}", f"This is a bug; please report it{_traced()}.")
     return FAILURE
 
 
@@ -153,7 +159,7 @@ def _run(args: argparse.Namespace) -> int:
     for path in args.files:
         check_file(path)
     stream = check_stream(args.stream) if args.stream else None
-    console, folder, done = error_console(), args.out or LAST_RUN, []
+    console, folder, done = error_console(), check_folder(args.out or LAST_RUN), []
     with sandbox.at_hand(_parameters(args), console.print) as deployment:
         try:
             for path in args.files:
@@ -190,6 +196,7 @@ def _campaign_show(args: argparse.Namespace) -> int:
 
 def _model(args: argparse.Namespace) -> int:
     console, body = error_console(), args.source.read_bytes()
+    check_folder(args.out.parent)
     content_type = "application/jsonlines" if args.model == "technique" else "application/json"
     with _model_server(args.model) as url:
         console.print(f"asking the {args.model} model")
@@ -359,6 +366,17 @@ def _complain(console: Console, message: str, fix: str) -> None:
         console.print(report.say(line))
     if fix:
         console.print(report.say(f"What now: {fix}"))
+
+
+def _traced() -> str:
+    """Keep the trace of the exception at hand; how the message goes on."""
+    trace = sandbox.WORK / "error.log"
+    try:
+        trace.parent.mkdir(exist_ok=True)
+        trace.write_text(traceback.format_exc())
+    except OSError:
+        return ""
+    return f" with {report.short(trace)}"
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ class DeployError(RuntimeError):
     """``sam deploy`` failed; the message names the resource and the reason."""
 
 
-def build(root: str | Path, python_version: str | None = None) -> Path:
+def build(root: str | Path, python_version: str | None = None, say: Callable[[str], None] = lambda text: None) -> Path:
     """Build the application, unless nothing changed since the last time.
 
     Parameters
@@ -48,6 +48,8 @@ def build(root: str | Path, python_version: str | None = None) -> Path:
         The version to build for, this interpreter's when ``None``. The templates declare python3.13; for another
         version a copy of the sources that declares it is built, because the local cloud runs functions with its own
         interpreter.
+    say
+        Told what is being done, in a few words.
 
     Returns
     -------
@@ -59,20 +61,24 @@ def build(root: str | Path, python_version: str | None = None) -> Path:
     BuildError
     """
     root = Path(root).resolve()
-    with _folder_locked(root, fcntl.LOCK_EX):  # builds share their cache: one after the other
-        return _build(root, python_version)
+    with _folder_locked(root, fcntl.LOCK_EX, say):  # builds share their cache: one after the other
+        return _build(root, python_version, say)
 
 
 @contextmanager
-def _folder_locked(root: Path, kind: int) -> Iterator[None]:
+def _folder_locked(root: Path, kind: int, say: Callable[[str], None] = lambda text: None) -> Iterator[None]:
     """While it lasts, other processes neither build (LOCK_SH), nor deploy what was built (LOCK_EX)."""
     (root / WORK_FOLDER).mkdir(exist_ok=True)
     with (root / WORK_FOLDER / "build.lock").open("w") as lock:
-        fcntl.flock(lock, kind)
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another command in this folder, which builds or deploys")
+            fcntl.flock(lock, kind)
         yield
 
 
-def _build(root: Path, python_version: str | None) -> Path:
+def _build(root: Path, python_version: str | None, say: Callable[[str], None]) -> Path:
     version = python_version or f"{sys.version_info.major}.{sys.version_info.minor}"
     folder = root / WORK_FOLDER / f"build-{version}"
     built, stamp = folder / "template.yaml", folder / ".digest"
@@ -80,6 +86,7 @@ def _build(root: Path, python_version: str | None) -> Path:
     if built.exists() and stamp.exists() and stamp.read_text() == digest:
         return built
 
+    say("building the application, which takes a minute or two")
     sources = root if version == DECLARED_VERSION else _copy_for(root, version)
     stamp.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +86,7 @@ def check_file(path: Path) -> None:
         raise UserError(
             f"{path} cannot be read: {error.strerror or error}", "Check the path and its permissions."
         ) from error
-    except EOFError as error:
+    except (EOFError, zlib.error) as error:
         raise UserError(f"{path} is a broken gzip file", "Compress it again.") from error
     if not head:
         raise UserError(f"{path} is empty", "It must hold a JSON document, a JSON array, or one JSON object a line.")
@@ -93,6 +95,17 @@ def check_file(path: Path) -> None:
         raise UserError(
             f"{path} is not JSON: it begins with {shown!r}", "docs/input-formats.md shows the accepted formats."
         )
+
+
+def check_folder(folder: Path) -> Path:
+    """Make the folder that results go to, or refuse it, before a cloud is started for them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}", "Name another folder with --out.") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} may not be written to", "Name another folder with --out.")
+    return folder
 
 
 def check_stream(stream: str) -> str:

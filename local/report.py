@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -42,6 +43,14 @@ def results() -> Console:
 def say(text: object, style: str = "") -> Text:
     """Foreign text as it is: no markup, nothing that moves a terminal's cursor."""
     return Text("".join(char if char.isprintable() else "\ufffd" for char in str(text)), style=style)
+
+
+def program() -> str:
+    """What to type for this command: its name where the shell finds it, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("watchfloor")
+    is_found = found is not None and called.exists() and Path(found).samefile(called)
+    return short(called) if called.name == "watchfloor" and not is_found else "watchfloor"
 
 
 def demo(console: Console, run: Run, folder: Path, *, is_kept: bool, seconds: float) -> None:
@@ -163,8 +172,8 @@ def cloud(console: Console, deployment: Deployment) -> None:
         table.add_row(f"sandbox {twin}", page)
     console.print(table)
     console.print("\nIn another terminal:")
-    console.print("  watchfloor run ALERTS.json      watchfloor campaign list", highlight=False)
-    console.print("  watchfloor triage MY.LOG        watchfloor triage list", highlight=False)
+    for command in ("run ALERTS.json", "campaign list", "triage MY.LOG", "triage list"):
+        console.print(say(f"  {program()} {command}"))
     console.print(
         f"  AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1 aws --endpoint-url {endpoint} "
         f"s3 cp ALERTS.json s3://{deployment.bucket}/input/",
@@ -271,13 +280,13 @@ def _files(folder: Path) -> Table:
 def _next_steps(run: Run, is_kept: bool) -> Table:
     worst = run.campaigns[0]["campaign_id"] if run.campaigns else "ID"
     steps = {
-        f"watchfloor campaign show {worst}": "the worst campaign in full",
-        "watchfloor campaign list": "all of them",
+        f"{program()} campaign show {worst}": "the worst campaign in full",
+        f"{program()} campaign list": "all of them",
         "make demo ALERTS=my-alerts.json": "your own alerts (docs/input-formats.md)",
     }
     if not is_kept:
-        steps["watchfloor up"] = "keep a cloud and its sandbox Jira and Kibana running, and look around in them"
-    steps["sam deploy --guided"] = "the same application in your AWS account (README.md)"
+        steps[f"{program()} up"] = "keep a cloud and its sandbox Jira and Kibana running, and look around in them"
+    steps["docs/deploying.md"] = "the same application in your AWS account"
     table = Table(box=None, show_header=False, pad_edge=False)
     for command, text in steps.items():
         table.add_row(say(command, "bold"), say(text, "dim"))

@@ -167,11 +167,10 @@ def fresh(
     log
         Where the cloud's log goes.
     """
-    say("building the application")
-    built = deploy.build(ROOT)
+    built = deploy.build(ROOT, say=say)
     say("starting the local cloud")
     with LocalCloud(port=port, log_path=log or WORK / "cloud.log") as cloud:
-        say(f"deploying to {cloud.endpoint_url}")
+        say(f"deploying to {cloud.endpoint_url}, which takes half a minute")
         deployment = Deployment(cloud, deploy.deploy(cloud, built, STACK, {**connect_twins(cloud), **parameters}))
         connect_buttons(deployment)
         yield deployment
@@ -218,7 +217,7 @@ def deployment_of(cloud: KeptCloud, parameters: Mapping[str, str], say: Callable
     wanted = {**cloud.parameters, **parameters}
     if wanted != cloud.parameters:
         say(f"deploying again to {cloud.endpoint_url} with {', '.join(f'{k}={v}' for k, v in parameters.items())}")
-        built = deploy.build(ROOT)
+        built = deploy.build(ROOT, say=say)
         cloud.outputs = deploy.deploy(cloud, built, STACK, {**connect_twins(cloud), **wanted})  # type: ignore[arg-type]
         about = json.loads(KEPT.read_text())
         KEPT.write_text(json.dumps({**about, "outputs": cloud.outputs, "parameters": wanted}, indent=2))

@@ -17,7 +17,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local import report, sandbox, triage_demo, triage_report
-from local.pipeline import UserError
+from local.pipeline import UserError, check_folder
 from local.progress import error_console
 from local.sandbox import Deployment
 from local.triage import Desk
@@ -61,7 +61,7 @@ def add_to(commands: Any) -> None:
         description="Runs error triage on a subscription event, on what is inside of one, on the answer of `aws logs "
         "get-log-events`, or on any log, in a fresh local cloud or the one that `watchfloor up` keeps.",
     )
-    run.add_argument("event", metavar="EVENT.json", help="a file, or - for what is piped in")
+    run.add_argument("event", type=_log, metavar="EVENT.json", help="a file, or - for what is piped in")
     run.add_argument("--out", type=Path, metavar="DIR", help="where the reports go (.watchfloor/last-triage)")
     run.add_argument("--json", action="store_true", help="as JSON")
     run.set_defaults(command=_run)
@@ -121,7 +121,7 @@ def _of_one(kinds: Any, name: str, command: Callable[..., int], about: str) -> a
 
 
 def _run(args: argparse.Namespace) -> int:
-    event, console, folder = event_of(args.event), error_console(), args.out or LAST_TRIAGE
+    event, console, folder = event_of(args.event), error_console(), check_folder(args.out or LAST_TRIAGE)
     with sandbox.at_hand({}, console.print) as deployment:
         done = Desk(deployment).triage(event, console)
     kept = [_keep(found, folder) for found in done.reports]
@@ -271,6 +271,14 @@ def _who(desk: Desk) -> str:
     if desk.deployment.is_kept:
         return getpass.getuser()
     return desk.deployment.client("sts").get_caller_identity()["Arn"].rpartition("/")[2]
+
+
+def _log(text: str) -> str:
+    if text != "-" and not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"there is no file {text}, and no command; watchfloor triage --help has those")
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file, or - for what is piped in")
+    return text
 
 
 def _duration(text: str) -> int:

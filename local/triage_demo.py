@@ -21,7 +21,7 @@ from rich.text import Text
 
 from local import sandbox, slack_text
 from local.pipeline import UserError
-from local.report import say, short
+from local.report import program, say, short
 from local.sandbox import Deployment
 from local.triage import Desk
 from local.triage_events import batch_of
@@ -31,7 +31,7 @@ from watchfloor.messages import ACKNOWLEDGE
 FUNCTION, LOG_GROUP, OTHERS = "checkout", "/aws/lambda/checkout", "/demo/other-languages"
 ORDERS, WORKERS = 2_000, 4
 TIMEOUT_SECONDS = 3
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS, TOLD_SECONDS = 300, 5
 SOURCES = Path(__file__).parent / "demo_errors" / "checkout"
 SAMPLES = sandbox.ROOT / "events" / "triage" / "errors"
 _LOGS_POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}]}
@@ -130,17 +130,20 @@ class Demo:
 
     def explained(self) -> Shown:
         """Wait until every incident has its message in Slack."""
-        self._tell("waiting for the messages")
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        self._tell("waiting for the messages, which takes a minute or so")
+        deadline, told = time.monotonic() + PATIENCE_SECONDS, time.monotonic()
         while True:
             found = [one for one in self.desk.incidents() if one.generation > self._known.get(one.fingerprint, 0)]
             messages = {one.fingerprint: self.message(one.fingerprint) for one in found}
-            if sum(one.count for one in found) >= self._expected and all(messages.values()):
+            counted, written = sum(one.count for one in found), sum(map(bool, messages.values()))
+            if counted >= self._expected and written == len(found):
                 break
+            if time.monotonic() - told > TOLD_SECONDS:
+                told = time.monotonic()
+                self._tell(f"{counted:,} of {self._expected:,} errors, {written} of {len(found)} messages")
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"of {len(found)} incidents, {sum(map(bool, messages.values()))} have a message after "
-                    f"{PATIENCE_SECONDS} s",
+                    f"of {len(found)} incidents, {written} have a message after {PATIENCE_SECONDS} s",
                     ".watchfloor/cloud.log says what the functions did.",
                 )
             time.sleep(0.3)
@@ -309,12 +312,12 @@ def _files(console: Console, demo: Demo, shown: Shown, folder: Path) -> None:
 
 
 def _next_steps(console: Console, deployment: Deployment) -> None:
-    steps = {"watchfloor triage my.log": "explain an error of your own, here (docs/triage.md)"}
+    steps = {f"{program()} triage my.log": "explain an error of your own, here (docs/triage.md)"}
     if deployment.is_kept:
-        steps["watchfloor triage list"] = "these incidents"
+        steps[f"{program()} triage list"] = "these incidents"
     else:
-        steps["watchfloor up"] = "keep a cloud with its sandbox Slack, and press the buttons yourself"
-    steps["watchfloor triage attach LOG_GROUP --stack NAME"] = "errors of a log group in your AWS account"
+        steps[f"{program()} up"] = "keep a cloud with its sandbox Slack, and press the buttons yourself"
+    steps[f"{program()} triage attach LOG_GROUP --stack NAME"] = "errors of a log group in your AWS account"
     table = Table(box=None, show_header=False, pad_edge=False)
     for command, text in steps.items():
         table.add_row(say(command, "bold"), say(text, "dim"))

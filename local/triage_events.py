@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import uuid
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,11 @@ def _read(source: str) -> str:
                 body = file.read(MAX_FILE_BYTES + 1)
         if body[:2] == b"\x1f\x8b":
             body = gzip.decompress(body)
-    except (OSError, EOFError) as error:
-        raise UserError(f"{source} cannot be read: {error}", "Name a file, or - for what is piped in.") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{source} cannot be read: {reason}", "Name a file, or - for what is piped in.") from error
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"{source} is a broken gzip file", "Compress it again.") from error
     if len(body) > MAX_FILE_BYTES:
         raise UserError(f"{source} has more than {MAX_FILE_BYTES // 1_000_000} MB", "Name the part with the error.")
     return body.decode("utf-8", "replace").removeprefix("\ufeff")

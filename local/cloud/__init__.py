@@ -161,7 +161,7 @@ class LocalCloud:
         environment = {name: value for name, value in os.environ.items() if name not in _OWN_AWS_SETTINGS}
         return (
             environment
-            | _without_proxy()
+            | without_proxy()
             | {
                 "AWS_ENDPOINT_URL": self.endpoint_url,
                 "AWS_ACCESS_KEY_ID": "test",
@@ -200,7 +200,7 @@ class LocalCloud:
         environment.pop("PYTHONSTARTUP", None)
         return (
             environment
-            | _without_proxy()
+            | without_proxy()
             | {
                 "AUTH": "true",
                 "BIND_HOST": "127.0.0.1",
@@ -259,9 +259,10 @@ def _sweep_leftovers() -> None:
             continue
 
 
-def _without_proxy() -> dict[str, str]:
-    local = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "", "127.0.0.1", "localhost"]
-    hosts = ",".join(filter(None, local))
+def without_proxy() -> dict[str, str]:
+    """Variables that keep what is on this machine away from the user's proxy."""
+    said = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    hosts = ",".join(dict.fromkeys(filter(None, [*said.split(","), "127.0.0.1", "localhost"])))
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 
 from local.cloud import LocalCloud
 from tests.integration.sandbox import Sandbox, until
@@ -140,7 +140,7 @@ def test_stop_does_not_wait_for_what_is_at_work(caplog: pytest.LogCaptureFixture
         sandbox = Sandbox(cloud)
         busy = sandbox.function("time.sleep(60)", Timeout=100)
         client = cloud.session().client("lambda", config=Config(retries={"total_max_attempts": 1}))
-        asked = threading.Thread(target=lambda: pytest.raises(Exception, client.invoke, FunctionName=busy))
+        asked = threading.Thread(target=lambda: pytest.raises(HTTPClientError, client.invoke, FunctionName=busy))
         asked.start()
         until(lambda: cloud.log_path is not None and "environment started" in cloud.log_path.read_text())
         began = time.monotonic()

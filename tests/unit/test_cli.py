@@ -1,12 +1,16 @@
 import argparse
+import errno
 import gzip
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,14 @@ SUMMARY: dict[str, Any] = {
     "case": {"status": "skipped", "reason": "no cases are configured"},
     "seconds": 4,
 }
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """A cloud that says that it is there."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
 
 
 def a_campaign(**row: Any) -> dict[str, Any]:
@@ -142,6 +154,8 @@ def test_help_everywhere(arguments, capsys):
         (["run"], "ALERTS.json"),
         (["run", "no-such-file"], "no-such-file does not exist"),
         (["run", "/"], "/ is a folder"),
+        (["triage", "lst"], "there is no file lst, and no command"),
+        (["triage", "/"], "/ is a folder"),
         (["up", "--port", "70000"], "70000 is not a whole number from 1 to 65,535"),
         (["bench", "--alerts", "many"], "many is not a whole number"),
         (["model", "other", "--in", "x", "--out", "y"], "invalid choice"),
@@ -165,6 +179,7 @@ def test_wrong_usage_is_exit_2_and_says_what(arguments, told, capsys):
         (gzip.compress(b"<xml/>", mtime=0), "begins with '<xml/>'"),
         (gzip.compress(b'{"input": []}', mtime=0)[:9], "broken gzip"),
         (b"\x1f\x8bnonsense", "cannot be read"),
+        (gzip.compress(b'{"input": []}', mtime=0)[:10] + b"\xff" * 20, "broken gzip"),
     ],
 )
 def test_files_that_cannot_be_alerts_are_refused_before_a_cloud_is_started(content, told, tmp_path, pretend, capsys):
@@ -197,6 +212,7 @@ def test_odd_stream_names_are_refused(stream):
         (deploy.DeployError("RunTable: no"), "could not be deployed"),
         (LocalCloudError("anchor is gone"), "anchor is gone"),
         (KeyboardInterrupt(), "interrupted"),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "/tmp/x: No space left on device"),
         (ZeroDivisionError("oops"), "This is a bug"),
     ],
 )
@@ -209,6 +225,36 @@ def test_failures_are_exit_1_with_a_sentence_and_no_stack_trace(error, told, ale
     captured = capsys.readouterr()
     assert told in captured.err and "Traceback" not in captured.err
     assert captured.out == ""
+
+
+def test_bug_is_told_where_not_even_its_trace_can_be_kept(alerts, workplace, pretend, capsys):
+    pretend["outcome"] = ZeroDivisionError("oops")
+    (workplace / "work").write_text("a file where the folder should be")
+    assert cli.main(["run", str(alerts), "--out", str(workplace / "out")]) == 1
+    assert "This is a bug; please report it." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "triage"])
+def test_results_that_could_not_be_kept_are_refused_before_a_cloud_is_started(command, alerts, pretend, capsys):
+    assert cli.main([command, str(alerts), "--out", str(alerts / "out")]) == 1
+    assert "Name another folder with --out." in capsys.readouterr().err
+    assert pretend["parameters"] is None
+
+
+def test_a_proxy_of_the_user_s_is_passed_by(monkeypatch, workplace, capsys):
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.handle_request).start()
+        (workplace / "work").mkdir()
+        url = f"http://127.0.0.1:{server.server_port}"
+        kept = {"endpoint_url": url, "twins": {}, "pid": os.getpid(), "outputs": {}}
+        sandbox.KEPT.write_text(json.dumps(kept))
+        monkeypatch.setattr(sandbox, "fresh", None)
+        assert cli.main(["up"]) == 1
+    assert f"already kept at {url}" in " ".join(capsys.readouterr().err.split())
 
 
 # --- run
@@ -371,6 +417,19 @@ def test_demo_runs_simulated_alerts_and_shows_what_came_out(pretend, capsys):
     assert "simulated alerts" in captured.err
 
 
+def test_what_is_proposed_can_be_typed(monkeypatch, tmp_path, pretend, capsys):
+    script = tmp_path / "bin" / "watchfloor"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(script)])
+    assert cli.main(["demo"]) == 0
+    assert "bin/watchfloor campaign list" in capsys.readouterr().out
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert report.program() == "watchfloor"
+
+
 def test_demo_runs_the_users_own_file(tmp_path, pretend):
     path = tmp_path / "mine.jsonl"
     path.write_text("{}")
@@ -416,7 +475,7 @@ def test_kept_cloud_is_deployed_again_only_for_other_parameters(monkeypatch):
     assert sandbox.deployment_of(cloud, {"ChunkSize": "5"}, told.append).outputs == {"A": "old"}
     assert not told
     sandbox.keep(sandbox.Deployment(cloud, {}), {})
-    monkeypatch.setattr(deploy, "build", lambda root: Path("built"))
+    monkeypatch.setattr(deploy, "build", lambda root, say: Path("built"))
     monkeypatch.setattr(deploy, "deploy", lambda cloud, built, stack, parameters: parameters)
     monkeypatch.setattr(sandbox, "connect_twins", lambda cloud: {"JiraSecretArn": "arn"})
     outputs = sandbox.deployment_of(cloud, {"ChunkSize": "6"}, told.append).outputs

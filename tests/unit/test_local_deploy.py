@@ -66,15 +66,16 @@ def test_libraries_that_cannot_be_installed_are_named(tmp_path):
 
 
 def test_build_waits_until_what_was_built_is_deployed(root: Path):
-    entered = threading.Event()
+    entered, told = threading.Event(), []
 
     def build() -> None:
-        with deploy._folder_locked(root, fcntl.LOCK_EX):
+        with deploy._folder_locked(root, fcntl.LOCK_EX, told.append):
             entered.set()
 
     with deploy._folder_locked(root, fcntl.LOCK_SH), deploy._folder_locked(root, fcntl.LOCK_SH):
         other = threading.Thread(target=build)
         other.start()
         assert not entered.wait(0.3)
+        assert told == ["waiting for another command in this folder, which builds or deploys"]
     other.join(10)
     assert entered.is_set()
