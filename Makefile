@@ -18,7 +18,8 @@ help:  ## This list
 setup: $(VENV)/.ready  ## .venv with the `watchfloor` command (the others do this by themselves)
 
 $(VENV)/.python:
-	@test -n "$(PYTHON)" || { echo "Watchfloor needs Python 3.11, 3.12 or 3.13 on PATH; or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+		echo "Watchfloor needs Python 3.11, 3.12 or 3.13 on PATH; or say make PYTHON=/path/to/python3"; exit 1; }
 	@if [ -e $(VENV) ] && ! grep -q "prompt = 'watchfloor'" $(VENV)/pyvenv.cfg 2>/dev/null; then \
 		echo "$(VENV) was not made by this Makefile: remove it, or say make VENV=another-folder"; exit 1; fi
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version)"
@@ -26,8 +27,9 @@ $(VENV)/.python:
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.python $(REQUIREMENTS)
-	@echo "Installing what it needs (a minute, the first time)"
-	@$(BIN)/pip install -qq --disable-pip-version-check -e .
+	@echo "Installing what it needs (a minute or two, the first time)"
+	@$(BIN)/pip install -qq --disable-pip-version-check -e . || { \
+		echo "Could not install it; above is why. Once, this needs PyPI, or the index and proxy that pip is set up for."; exit 1; }
 	@$(BIN)/watchfloor --help >/dev/null
 	@touch $@
 
@@ -36,7 +38,7 @@ $(VENV)/.test-ready: $(VENV)/.ready tests/requirements.txt
 	@touch $@
 
 demo: $(VENV)/.ready  ## Build, deploy to a cloud on this machine, run alerts through it: make demo [ALERTS=file]
-	@$(BIN)/watchfloor demo $(ALERTS)
+	@$(BIN)/watchfloor demo $(if $(ALERTS),"$(ALERTS)")
 
 demo-triage: $(VENV)/.ready  ## A broken function on that cloud, its errors explained in a sandbox Slack
 	@$(BIN)/watchfloor triage demo
