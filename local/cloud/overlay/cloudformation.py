@@ -10,7 +10,6 @@ from ministack.services.cloudformation import _stacks, engine
 from local.cloud import anchors
 from local.cloud.overlay import step_functions
 
-_evaluate = engine._evaluate_conditions
 # The parameters of the nested stack whose template is about to be parsed: only there the transforms are missing.
 _nested_parameters: contextvars.ContextVar[list[dict[str, str]] | None] = contextvars.ContextVar(
     "nested_parameters", default=None
@@ -21,9 +20,13 @@ def install() -> None:
     parse_template = anchors.replace(
         "services.cloudformation.engine:_parse_template", lambda body: _parse(parse_template, body)
     )
+    evaluate = engine._evaluate_conditions
     # Each of these modules has its own name for it.
     for module in ("engine", "handlers", "stacks", "changesets"):
-        anchors.replace(f"services.cloudformation.{module}:_evaluate_conditions", _conditions)
+        anchors.replace(
+            f"services.cloudformation.{module}:_evaluate_conditions",
+            lambda template, parameters: evaluate(_with_joins(template, parameters), parameters),
+        )
     deploy_nested = anchors.replace(
         "services.cloudformation.provisioners:_cfn_nested_stack_deploy",
         lambda *arguments, **keywords: _deploy_nested(deploy_nested, *arguments, **keywords),
@@ -65,13 +68,12 @@ def _update(
     return update(resource_type, physical_id, old_props, new_props, stack_name, logical_id, old_attrs)
 
 
-def _conditions(template: dict[str, Any], parameters: dict[str, Any]) -> dict[str, bool]:
-    """As MiniStack evaluates them, `Fn::Join` of lists besides."""
-    return _evaluate({**template, "Conditions": _joined(template.get("Conditions", {}), parameters)}, parameters)
+def _with_joins(template: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """The template with a text in the place of every `Fn::Join` of its conditions."""
+    return {**template, "Conditions": _joined(template.get("Conditions", {}), parameters)}
 
 
 def _joined(node: Any, parameters: dict[str, Any]) -> Any:
-    """The conditions with a text in the place of every `Fn::Join`."""
     if isinstance(node, list):
         return [_joined(item, parameters) for item in node]
     if not isinstance(node, dict):
