@@ -304,7 +304,10 @@ def _files(console: Console, demo: Demo, shown: Shown, folder: Path) -> None:
         (folder / "slack.html").write_bytes(answer.read())
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row(say(short(folder / f"{shown.worst.fingerprint}.json")), say("the report of the message above", "dim"))
-    table.add_row(say(short(folder / "slack.html")), say("Slack's channel; open it in a browser", "dim"))
+    table.add_row(
+        say(short(folder / "slack.html")),
+        say("Slack's channel, for a browser; its links lead into the AWS console", "dim"),
+    )
     if demo.is_kept:
         table.add_row(say(demo.slack_page()), say("the same, with buttons that work", "dim"))
     console.print(Rule(Text("to look at"), align="left"))

@@ -106,6 +106,11 @@ def test_configuration_and_a_deployment_just_before_are_told():
     assert (deployed["kind"], deployed["text"]) == ("deployment", "deployed 12 minutes before the error")
 
 
+def test_one_minute_is_one_minute():
+    _, deployed = reports.configuration_facts(configuration(LastModified="2026-11-20T11:59:20.000+0000"), NOON)
+    assert deployed["text"] == "deployed 1 minute before the error"
+
+
 @pytest.mark.parametrize("modified", ["2026-11-18T11:00:00.000+0000", "2026-11-20T12:30:00.000+0000", "nonsense"])
 def test_deployment_long_before_or_after_is_not_told(modified):
     assert len(reports.configuration_facts(configuration(LastModified=modified), NOON)) == 1

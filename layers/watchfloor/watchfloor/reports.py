@@ -366,5 +366,6 @@ def _time(time: float) -> str:
 
 def _ago(seconds: float) -> str:
     if seconds < 7_200:
-        return f"{max(1, round(seconds / 60))} minutes"
+        minutes = max(1, round(seconds / 60))
+        return f"{minutes} minute{'' if minutes == 1 else 's'}"
     return f"{round(seconds / 3_600)} hours"
