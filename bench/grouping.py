@@ -3,6 +3,7 @@
     python -m bench.grouping                      the labelled errors in bench/errors/, each file and all together
     python -m bench.grouping ERRORS.jsonl         other ones
     python -m bench.grouping ERRORS.jsonl --json  the figures for machines
+    python -m bench.grouping --learn 3            as if a word were a value once 3 words had stood in its place
 
 One error a line, as JSON: `group`, what somebody on call would call the problem, and the error itself in one of three
 forms: `message`, one log event; `lines`, several log events, one line of the log each; `event`, a whole CloudWatch Logs
@@ -27,7 +28,7 @@ from typing import Any
 import orjson
 
 from watchfloor.errors import InvalidInputError
-from watchfloor.fingerprints import fingerprint
+from watchfloor.fingerprints import MESSAGE, Fingerprint, fingerprint
 from watchfloor.log_events import decode, encode, errors_in
 
 ERRORS = Path(__file__).parent / "errors"
@@ -123,18 +124,38 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def fingerprint_of(event: dict[str, Any]) -> str | None:
+def fingerprint_of(event: dict[str, Any]) -> Fingerprint | None:
     """The fingerprint of the first error that an event brings, None where there is none."""
     errors = errors_in(decode(event))
-    return fingerprint(errors[0]).value if errors else None
+    return fingerprint(errors[0]) if errors else None
 
 
-def score(labelled: Iterable[Labelled]) -> Score:
-    """Pairs of errors counted by the table of labels and fingerprints, so the time is linear."""
+def learned(fingerprints: Iterable[Fingerprint | None], words: int) -> list[str | None]:
+    """Fingerprints as a grouping would have them that learns from the stream, as Drain does.
+
+    Where so many different words stood at one place of a message that is otherwise the same, the place is a value's.
+    """
+    given = list(fingerprints)
+    texts = [tuple(found.basis[0].split()) if found and found.rule == MESSAGE else () for found in given]
+    seen: dict[tuple[tuple[str, ...], tuple[str, ...]], set[str]] = defaultdict(set)
+    for text in texts:
+        for at, word in enumerate(text):
+            seen[text[:at], text[at + 1 :]].add(word)
+    values: list[str | None] = []
+    for found, text in zip(given, texts, strict=True):
+        places = (str(rest) for at in range(len(text)) if len(seen[rest := (text[:at], text[at + 1 :])]) >= words)
+        values.append(next(places, found.value if found else None))
+    return values
+
+
+def score(labelled: Iterable[Labelled], *, words: int = 0) -> Score:
+    """Pairs of errors counted by the table of labels and fingerprints, so the time is linear; `words` as `learned`."""
     total = Score()
     cells: Counter[tuple[str, str]] = Counter()
-    for number, error in enumerate(labelled):
-        value = fingerprint_of(error.event)
+    errors = list(labelled)
+    found = [fingerprint_of(error.event) for error in errors]
+    values = learned(found, words) if words else [given.value if given else None for given in found]
+    for number, (error, value) in enumerate(zip(errors, values, strict=True)):
         if error.group == BENIGN:
             if value:
                 total.false_alarms.append(_shown(error.event))
@@ -187,13 +208,14 @@ def main(arguments: list[str] | None = None) -> int:
         "files", nargs="*", type=Path, help="labelled errors, JSON Lines; default: bench/errors/*.jsonl"
     )
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    parser.add_argument("--learn", type=int, default=0, metavar="WORDS", help="learn places of values from the stream")
     options = parser.parse_args(arguments)
     try:
         corpora = {str(path): read(path) for path in options.files or sorted(ERRORS.glob("*.jsonl"))}
     except (InvalidInputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    scores = {name: score(labelled) for name, labelled in corpora.items()}
+    scores = {name: score(labelled, words=options.learn) for name, labelled in corpora.items()}
     if len(corpora) > 1:
         # Labels of different files are different groups.
         everything = [
@@ -201,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name, labelled in corpora.items()
             for error in labelled
         ]
-        scores["all"] = score(everything)
+        scores["all"] = score(everything, words=options.learn)
     if options.json:
         print(
             orjson.dumps({name: total.to_dict() for name, total in scores.items()}, option=orjson.OPT_INDENT_2).decode()

@@ -134,6 +134,32 @@ def test_methods_reasons_and_results_tell_problems_apart(one, other):
     assert of(one).value != of(other).value
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ERROR deployment to prod-eu rolled back", "ERROR deployment to staging rolled back"),
+        ("ERROR crew for flight KL1 AMS-CDG missing", "ERROR crew for flight KL2 JFK-LHR missing"),
+        ("ERROR bag 12 not seen at AMS in time", "ERROR bag 12 not seen at JFK in time"),
+        ("ERROR no map of Baker Street 5 Springfield", "ERROR no map of 10 Downing Street"),
+        ("ERROR exam Algebra II has no rubric", "ERROR exam History has no rubric"),
+        ("ERROR invitation in team red seat limit reached", "ERROR invitation in team blue seat limit reached"),
+    ],
+)
+def test_environments_pairs_of_codes_and_whose_it_is_are_values(one, other):
+    assert of(one).value == of(other).value
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ERROR limit for user registration reached", "ERROR limit for user deletion reached"),
+        ("ERROR staging table is missing", "ERROR audit table is missing"),
+    ],
+)
+def test_what_only_looks_like_a_name_is_none(one, other):
+    assert of(one).value != of(other).value
+
+
 def test_name_with_an_apostrophe_is_a_name():
     assert of("ERROR reminder for John O'Neill skipped").value == of("ERROR reminder for Anna McGrath skipped").value
 

@@ -17,6 +17,14 @@ def written(path: Path, *rows: dict) -> Path:
     return path
 
 
+def test_score_as_if_places_of_values_were_learned(tmp_path):
+    rows = [{"group": "a", "message": f"ERROR mill {name} stands still"} for name in ("upper", "lower", "middle")]
+    path = written(tmp_path / "errors.jsonl", *rows, {"group": "b", "message": "ERROR mill upper runs dry"})
+    assert score(read(path)).split == {"a": [1, 1, 1]}
+    assert score(read(path), words=4).split == {"a": [1, 1, 1]}
+    assert score(read(path), words=3).f1 == 1.0
+
+
 def test_score_counts_pairs(tmp_path):
     path = written(
         tmp_path / "errors.jsonl",

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 
 from watchfloor.named_things import EDGES, is_thing, names_a_thing, reads_as_english
-from watchfloor.proper_names import is_country, names_more, names_somebody
+from watchfloor.proper_names import names_more, names_place, names_somebody
 
 MAX_TEMPLATE = 2_000
 _MAX_WORDS = 60
@@ -156,7 +156,7 @@ _MONTHS_WORDS = """
 _MONTHS = frozenset(_MONTHS_WORDS.split())
 # user:ann:profile; hall-b, partner-a; SHIRT-M-BLUE; EUR, EUR/USD.
 _NUMBERED = re.compile(
-    r"[A-Z]{1,20}(?:-[A-Z]{1,20}){2,6}|"
+    r"[A-Z]{1,20}(?:-[A-Z]{1,20}){2,6}|[A-Z]{3}-[A-Z]{3}|"
     r"[\w.\-]{1,80}(?::[\w.\-]{1,80}){2,10}|[A-Za-z]{2,40}[-_][A-Za-z]|(?:[A-Z]{3}/)?(?:EUR|USD|GBP|CHF|JPY|CNY|INR|"
     r"AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|KRW|SGD|HKD|NZD)(?:/[A-Z]{3})?"
 )
@@ -171,6 +171,7 @@ _SPACED_FILE = re.compile(
 )
 # "tasks.monthly[<id>]", "load(<value>)": the name of what was done, with its value.
 _CALLED = re.compile(r"([A-Za-z_][A-Za-z_.]{2,100})(?:[\[(][^\])]{0,200}[\])]?|\*)$")
+_ROMAN = re.compile(r"[IVX]{1,4}")
 _UNEXPECTED = re.compile(r"(?i)\b(unexpected (?:token|character|byte))s? \S{1,20}")
 _OPENING = "([{<\"'`"
 _LETTERS = re.compile(r"[A-Za-z]")
@@ -228,15 +229,18 @@ def _words(text: str) -> list[str]:
         # In A Title every word has a capital.
         before = words[-1] if words and not tokens[index - 1][:1].isupper() else ""
         further_before = words[-2] if len(words) > 1 else ""
-        if not word or word == MASK or _KEEP_OPEN in word:
+        if word == MASK:
+            # "Main Street 5 Springfield".
+            is_named = is_named and not tokens[index - 1].endswith((",", ";", ":"))
+        elif not word or _KEEP_OPEN in word:
             is_named = False
-        elif is_named and names_more(word):
+        elif is_named and (names_more(word) or _ROMAN.fullmatch(word)):
             word = lower = MASK
         else:
             is_named = (
-                bool(entity and names_a_thing(entity, word, token, following))
+                bool(entity and names_a_thing(entity, word, token, following, further_before))
                 or names_somebody(word, before, further_before)
-                or is_country(word, before)
+                or names_place(word, before)
             )
             word, lower = (MASK, MASK) if is_named else (word, lower)
         entity = token.strip(_OPENING) if is_thing(lower) and not token.endswith((",", ".", ";", ")")) else ""

@@ -51,6 +51,7 @@ _PEOPLE_WORDS = """
     """
 _PEOPLE = frozenset(_PEOPLE_WORDS.split())
 _ENDED = frozenset(("failed", "fails", "aborted", "crashed"))
+_WHOSE = frozenset(("for", "of", "by", "in", "from", "to", "on"))
 _HOSTS = frozenset(("server", "node", "broker", "instance", "peer", "endpoint", "host", "hostname"))
 _ANSWERS = frozenset(("answered", "replied", "returned", "rejected", "refused", "dropped"))
 _FAILS = frozenset(("failed", "fails", "timed", "stuck", "offline", "unreachable", "unavailable", "down"))
@@ -81,7 +82,7 @@ def reads_as_english(word: str) -> bool:
     return word in _PLAIN_WORDS or word in _ENTITIES or word.endswith(NOUN_ENDINGS)
 
 
-def names_a_thing(entity: str, word: str, token: str, following: str) -> bool:
+def names_a_thing(entity: str, word: str, token: str, following: str, before: str = "") -> bool:
     """Whether the word behind "user", "host" and the like is whose or which, not more of the sentence."""
     lower = word.lower()
     if lower in _PLAIN_WORDS or "=" in word:
@@ -91,8 +92,8 @@ def names_a_thing(entity: str, word: str, token: str, following: str) -> bool:
         # "warehouse Denver", but "Order Manager".
         return True
     is_noun = lower in _AGENTS or kind not in _PEOPLE if lower.endswith(("er", "or")) else lower.endswith(NOUN_ENDINGS)
-    if is_noun and word.isalpha():
-        # "user registration", but "user bob.miller".
+    if is_noun and word.isalpha() and len(word) > 4:
+        # "user registration", but "user bob.miller", "team red".
         return False
     if ends_like_a_type(word) or (len(word) > 4 and word.isalpha() and word.isupper()):
         # TimeoutError, ECONNREFUSED.
@@ -106,6 +107,9 @@ def names_a_thing(entity: str, word: str, token: str, following: str) -> bool:
     if entity.endswith(":") and following and token[-1] not in ",;)":
         # "user: ann", but "cannot print invoice: font not found".
         return False
+    if kind in _PEOPLE and before in _WHOSE:
+        # "an invitation in team red seat limit reached".
+        return True
     if kind in _HOSTS and after in _ANSWERS:
         return True
     return (

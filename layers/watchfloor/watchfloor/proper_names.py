@@ -99,6 +99,8 @@ _COUNTRIES_WORDS = """
     """
 _COUNTRIES = frozenset(_COUNTRIES_WORDS.split())
 _BEFORE_COUNTRY = frozenset(("for", "in", "of", "from", "to", "into", "country", "market", "region", "locale"))
+_PLACE_CODE = re.compile(r"[A-Z]{3}")
+_ENVIRONMENT = re.compile(r"(?:[a-z]{2,12}-)?(?:prod|production|staging|stage|preprod|uat|qa|sandbox)(?:-[a-z]{2,12})?")
 _SURNAMES = (
     "doe|smith|jones|brown|johnson|williams|miller|davis|garcia|martinez|lopez|gonzalez|hernandez|wilson|anderson|"
     "thomas|taylor|moore|jackson|martin|lee|kim|park|nguyen|patel|singh|khan|mueller|muller|schmidt|schneider|fischer|"
@@ -110,7 +112,7 @@ _LOGIN = re.compile(rf"[a-z]{{1,2}}[._]?(?:{_SURNAMES})")
 _ACCOUNT = re.compile(r"svc[._\-][a-z][\w.\-]{1,40}")
 _INITIAL = re.compile(r"[a-z][._][a-z]{3,20}|[a-z]{3,20}[._][a-z]")
 _BEFORE = frozenset(("by", "for", "of", "from", "to", "authenticating", "notifying", "inviting", "impersonating"))
-_ABOUT = frozenset(("for", "by", "of", "from", "to", "in", "at", "near", "as", "with"))
+_ABOUT = frozenset(("for", "by", "of", "from", "to", "in", "at", "on", "near", "as", "with"))
 NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
 # "uploaded by ann", "request by ann": somebody did it. "Closed by peer" is another matter.
 _DONE_BY = re.compile(
@@ -138,8 +140,11 @@ def names_somebody(word: str, before: str, further_before: str) -> bool:
         lower in _PLACES or (before in _ABOUT and lower not in _PARTS and not lower.endswith(NOUN_ENDINGS))
     ):
         return True
-    if names_more(word) and before == "and" and further_before == "*" and lower not in _PARTS:
+    if names_more(word) and lower not in _PARTS and (before, further_before) == ("and", "*"):
         # "by Ann and Grace".
+        return True
+    if names_more(word) and lower not in _PARTS and before == "*" and further_before in _ABOUT:
+        # "of 10 Downing Street".
         return True
     parts = re.split(r"[._\-]", lower)
     if (
@@ -162,9 +167,13 @@ def names_somebody(word: str, before: str, further_before: str) -> bool:
     )
 
 
-def is_country(word: str, before: str) -> bool:
-    """Whether "BR" in "no tax rate for BR" is a country."""
-    return word in _COUNTRIES and before in _BEFORE_COUNTRY
+def names_place(word: str, before: str) -> bool:
+    """Whether "BR" in "no tax rate for BR" is a country, "prod-eu" in "deployment to prod-eu" an environment, "AMS" in "at AMS" a place."""
+    if before in ("at", "near") and _PLACE_CODE.fullmatch(word):
+        return True
+    return (word in _COUNTRIES and before in _BEFORE_COUNTRY) or (
+        before in _ABOUT and _ENVIRONMENT.fullmatch(word) is not None
+    )
 
 
 def names_more(word: str) -> bool:
