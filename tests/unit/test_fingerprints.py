@@ -140,7 +140,7 @@ def test_methods_reasons_and_results_tell_problems_apart(one, other):
         ("ERROR deployment to prod-eu rolled back", "ERROR deployment to staging rolled back"),
         ("ERROR crew for flight KL1 AMS-CDG missing", "ERROR crew for flight KL2 JFK-LHR missing"),
         ("ERROR bag 12 not seen at AMS in time", "ERROR bag 12 not seen at JFK in time"),
-        ("ERROR no map of Baker Street 5 Springfield", "ERROR no map of 10 Downing Street"),
+        ("ERROR no map of Hill Street 5 Springfield", "ERROR no map of 10 Downing Street"),
         ("ERROR exam Algebra II has no rubric", "ERROR exam History has no rubric"),
         ("ERROR invitation in team red seat limit reached", "ERROR invitation in team blue seat limit reached"),
     ],
