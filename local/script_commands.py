@@ -26,7 +26,7 @@ from local.scripts.calling import Outcome, Stack, outcome_of
 from local.scripts.catalog import Entry, ScriptError, entries
 from local.scripts.pages import kind_of, parameter_lines, permission_lines
 from watchfloor.approvals import Approval, Ask
-from watchfloor.errors import WatchfloorError
+from watchfloor.errors import NotFoundError, WatchfloorError
 from watchfloor.scripts import CONTROLS
 
 SUCCESS, FAILURE = 0, 1
@@ -166,7 +166,10 @@ def _decide(args: argparse.Namespace) -> int:
     with _stack(args.stack, console, is_kept=True) as stack:
         if not re.fullmatch(r"[0-9a-f]{16}", args.id):
             raise UserError(f"{args.id} is no approval's id", "watchfloor script run shows it while it waits.")
-        _show_approval(console, stack.approvals().get(args.id)[0])
+        try:
+            _show_approval(console, stack.approvals().get(args.id)[0])
+        except NotFoundError as error:
+            raise UserError(str(error), "watchfloor script run shows an approval's id while it waits.") from error
         if args.verdict == "approved" and not _agreed(console, args):
             return FAILURE
         answer = stack.decide(args.id, args.verdict, args.by or _myself(stack, args.stack))

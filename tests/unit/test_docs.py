@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from local.cli import parser
+from local.triage_commands import with_default
 from watchfloor.layout import IncidentLayout, RunLayout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,11 +142,22 @@ def test_make_targets_named_exist_and_all_are_documented():
     assert targets <= set(re.findall(r"`make ([a-z-]+)", text("CONTRIBUTING.md")))
 
 
-def test_commands_named_exist():
-    (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    for path in DOCS:
-        for name in re.findall(r"(?:`|^ +|\.venv/bin/)watchfloor ([a-z]+)", path.read_text(), re.MULTILINE):
-            assert name in commands.choices, f"{path.name} names watchfloor {name}"
+def command_of(words: list[str]) -> argparse.ArgumentParser:
+    """The command's parser that reads these words; KeyError where there is none."""
+    found, remaining = parser(), with_default(words)
+    while choices := next((a.choices for a in found._actions if isinstance(a, argparse._SubParsersAction)), None):
+        if not remaining or remaining[0].startswith(("-", "`")):
+            break
+        found = choices[remaining.pop(0)]
+    return found
+
+
+def test_commands_named_exist_with_their_flags():
+    for path in [*DOCS, *ROOT.glob("functions/scripts/*.md")]:
+        for line in re.findall(r"(?:`|^ +|\.venv/bin/|\| )watchfloor ([a-z][^`\n|#]*)", path.read_text(), re.MULTILINE):
+            command = command_of(line.rstrip(",.").split())
+            flags = {flag for action in command._actions for flag in action.option_strings}
+            assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)) <= flags, f"{path.name}: watchfloor {line}"
 
 
 def test_metrics_are_documented():
