@@ -160,6 +160,21 @@ def test_what_only_looks_like_a_name_is_none(one, other):
     assert of(one).value != of(other).value
 
 
+def test_number_of_a_sockets_error_is_none_of_its_message():
+    trace = "System.Net.Sockets.SocketException ({}): {}\n   at Acme.Link.Open(String host) in /src/Link.cs:line 4"
+    refused = trace.format(111, "Connection refused")
+    assert error_of(refused).message == "Connection refused"
+    assert of(refused).value != of(trace.format(113, "No route to host")).value
+
+
+@pytest.mark.parametrize(
+    "message", ["interface conversion: any is float64, not string", "assignment to entry in nil map"]
+)
+def test_panic_of_gos_runtime_is_a_defect(message):
+    trace = f"panic: {message}\n\ngoroutine 1 [running]:\nmain.parse()\n\t/src/parse.go:4 +0x1\nmain.%s()\n\t/src/main.go:9 +0x2"
+    assert of(trace % "upload").value == of(trace % "replay").value
+
+
 def test_name_with_an_apostrophe_is_a_name():
     assert of("ERROR reminder for John O'Neill skipped").value == of("ERROR reminder for Anna McGrath skipped").value
 

@@ -11,6 +11,7 @@ _KINDS = {
     for kind, pattern in {
         "timeout": r"\btimed? ?-?out\b|\btimeout\b|ETIMEDOUT|deadline exceeded|DeadlineExceeded",
         "refused": r"\brefused\b|ECONNREFUSED",
+        "unreachable": r"\bunreachable\b|no route to host|EHOSTUNREACH|ENETUNREACH",
         "reset": r"\breset by peer\b|ECONNRESET|socket hang up|broken pipe|EPIPE|connection (?:was )?(?:closed|"
         r"aborted|lost)",
         "name resolution": r"ENOTFOUND|EAI_AGAIN|no such host|name or service not known|getaddrinfo|UnknownHost",

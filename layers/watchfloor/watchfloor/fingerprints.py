@@ -53,7 +53,7 @@ _GENERAL_WORDS = """
     ServerError AssertionError InternalError OperationalError DatabaseError ProgrammingError HttpRequestException
     AmazonServiceException SdkError RequestError ResponseError StatusCodeError UncaughtException FetchError MongoError
     MongoServerError SequelizeDatabaseError QueryFailedError PrismaClientKnownRequestError Faraday::Error SocketError
-    errorString
+    errorString SocketException ConnectException ConnectionError SdkClientException URLError RequestException WebException
     """
 _GENERAL = frozenset(_GENERAL_WORDS.split())
 

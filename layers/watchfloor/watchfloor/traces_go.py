@@ -17,7 +17,9 @@ CALL = re.compile(
     r"\(\.\.\.\))?(?: in goroutine \d{1,12})?$"
 )
 _PANIC = re.compile(r"^(?:.{0,300}?\s)?(panic|fatal error|http: panic serving \S{1,80}): (.{1,1500})$")
-_RUNTIME_ERROR = re.compile(r"^runtime error: ")
+_RUNTIME_ERROR = re.compile(
+    r"^(?:runtime error|interface conversion|assignment to entry in nil map|(?:send on|close of) (?:closed|nil) channel)\b"
+)
 _GOROUTINE = re.compile(r"^goroutine \d{1,12}(?: gp=\S+ m=\S+.{0,40})? \[[^\]]{1,100}\]:$")
 _WRAPPED = re.compile(r"^\(?\*?([\w./]{0,200}\b[A-Z]?\w*(?:Error|error|Err))\)?(?:\(0x[0-9a-f]+\))?[{:]?")
 
