@@ -43,6 +43,7 @@ SUCCESS, FAILURE, USAGE = 0, 1, 2
 LAST_RUN = sandbox.WORK / "last-run"
 DEMO_ALERTS, DEMO_SEED = 3_000, 7
 _MODEL_START_SECONDS, _MODEL_ANSWER_SECONDS = 60, 3_600
+_BUILD_FIX = "It downloads libraries: see to the network, pip's index and proxy, and room on the disk; then try again."
 # No room, or no right to write there: nothing that we could mend.
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR)
 
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         _complain(errors, str(error), error.fix)
     except deploy.BuildError as error:
-        _complain(errors, str(error), "make setup installs what the build needs.")
+        _complain(errors, str(error), _BUILD_FIX)
     except deploy.DeployError as error:
         _complain(errors, f"the application could not be deployed:\n{error}", "The template may be edited wrongly.")
     except LocalCloudError as error:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ CONFIG_ENVIRONMENT = "local"
 SOURCES = ("template.yaml", "functions", "layers", "statemachines", "models/template.yaml")
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 
+_NOISE = re.compile(r'  File "|    |\[notice\]|Traceback ')
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".DS_Store")
 
 
@@ -278,4 +280,6 @@ def _sam() -> str:
 
 
 def _tail(output: str, lines: int = 20) -> str:
-    return "\n".join(output.strip().splitlines()[-lines:])
+    """The end of what a program said, without the frames of its traceback and pip's advertising."""
+    told = [line for line in output.strip().splitlines() if line.strip() and not _NOISE.match(line)]
+    return "\n".join(told[-lines:])

@@ -208,7 +208,7 @@ def test_odd_stream_names_are_refused(stream):
     ("error", "told"),
     [
         (UserError("the run failed", "Mend the file."), "Mend the file."),
-        (deploy.BuildError("sam build failed"), "make setup"),
+        (deploy.BuildError("sam build failed"), "see to the network"),
         (deploy.DeployError("RunTable: no"), "could not be deployed"),
         (LocalCloudError("anchor is gone"), "anchor is gone"),
         (KeyboardInterrupt(), "interrupted"),
