@@ -37,7 +37,13 @@ REPORT: dict[str, Any] = {
     "evidence": [
         {"kind": "deployment", "source": "function cart-service", "text": "deployed 2 minutes before", "url": ""},
         {"kind": "stack_overflow", "source": "KeyError?", "text": "a", "url": "https://stackoverflow.com/q/1?a=1&b=2"},
-        {"kind": "earlier_incident", "source": "KeyError: 'sku'", "text": "resolved by ana: rolled back", "url": ""},
+        {
+            "kind": "earlier_incident",
+            "source": "KeyError: 'sku'",
+            "url": "",
+            "text": "resolved by ana: rolled back",
+            "note": "rolled back",
+        },
     ],
     "missing": [{"what": "alarms", "why": "throttled"}, "Stack Overflow: the daily quota is used up"],
     "limits": ["The day's budget for models is used up."],

@@ -173,6 +173,13 @@ def test_no_answer_says_so_and_shows_what_is_known():
     assert "*The error*\n```\n  at orders/charge.py:42 in charge\n" in whole(message)
 
 
+def test_incident_that_nobody_resolved_is_no_next_step():
+    left = {"kind": "earlier_incident", "source": "this error", "text": "nobody said what resolved it (seen once)"}
+    report = {**REPORT, "verdict": "NO_ANSWER", "answer": {}, "evidence": [left]}
+    assert "Next step" not in whole(incident_message(report))
+    assert "nobody said what resolved it" in whole(incident_message(report))
+
+
 def test_without_answer_and_precedent_a_deployment_is_the_next_thing_to_look_at():
     report = {**REPORT, "verdict": "NO_ANSWER", "answer": {}, "evidence": REPORT["evidence"][:1]}
     words = "*Next step*\nLook at what changed: function cart-service: deployed 2 minutes before"

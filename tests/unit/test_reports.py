@@ -172,6 +172,7 @@ def test_earlier_incidents_say_what_resolved_them():
     assert mine["text"] == "resolved by kim: rolled back (seen 5 times)"
     assert other["source"] == "other (other)"
     assert other["text"] == "nobody said what resolved it (seen once)"
+    assert (mine["note"], other.get("note")) == ("rolled back", None)
 
 
 # --- what is missing

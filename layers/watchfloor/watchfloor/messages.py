@@ -293,7 +293,7 @@ def _steps(incident: ReportView, page: Mrkdwn) -> str:
                 break
             shown.append(f"{number}. {text}")
         return f"*Next step{'' if len(steps) == 1 else 's'}*\n" + "\n".join(shown)
-    if earlier := _first_text(incident.evidence(EARLIER)):
+    if earlier := _first_text([row for row in incident.evidence(EARLIER) if row.get("note")]):
         return f"*Next step*\nSee whether it helps again: {page.prose(earlier, _TOP_STEP)}"
     if deployed := _first_text(incident.evidence(DEPLOYMENT)):
         return f"*Next step*\nLook at what changed: {page.prose(deployed, _TOP_STEP)}"

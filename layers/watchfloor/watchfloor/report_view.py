@@ -3,7 +3,7 @@
 Report, besides `fingerprint` and `title` all optional: `count`, `first_seen`, `last_seen` (epoch seconds), `status`,
 `generation`, `log_group`, `log_stream`, `grouped_by` {rule, reason}, `error` {type, message, language, frames, innermost first},
 `context` [line or {id, time, text, is_error}], `verdict`, `answer` {what_happened, likely_cause, next_steps, evidence
-[{line, quote}], side, links}, `evidence` [{kind, source, text, url}], `missing` [text or {what, why}], `limits`
+[{line, quote}], side, links}, `evidence` [{kind, source, text, url, note}], `missing` [text or {what, why}], `limits`
 [text], `links` {report, logs, execution}, `doubts` [why the verdict is no better one], `model`.
 
 State: what of the report has changed (`count`, `first_seen`, `last_seen`, `status`), and `by`, `until` (epoch

@@ -1,8 +1,8 @@
 """What is found out about an incident, put together: log lines, facts, evidence, what is missing, the report.
 
 Documents of the steps (S3, `IncidentLayout`): the error `{error, grouped_by}`, the context `{error, lines, facts}`, each
-source of evidence a list of `{kind, source, text, url}`, the answer `{verdict, answer, reasons, ...}`. All of them hold
-redacted text only. `watchfloor.report_view` says what the report holds.
+source of evidence a list of `{kind, source, text, url}` (an earlier incident with the `note` of who resolved it), the
+answer `{verdict, answer, reasons, ...}`. All of them hold redacted text only. `watchfloor.report_view` says what the report holds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from watchfloor.answers import NO_ANSWER
 from watchfloor.foreign_text import one_line
-from watchfloor.incidents import Incident
+from watchfloor.incidents import OPEN, REOPENED, RESOLVED, Incident
 from watchfloor.log_events import DATA, ErrorEvent, LogBatch, LogEvent, errors_in
 from watchfloor.mails import subject_line
 from watchfloor.message_templates import MASK, template
@@ -177,19 +177,22 @@ def earlier_evidence(ended: Iterable[Mapping[str, Any]], alike: Iterable[Inciden
     """How the same incident ended before, and others that look like it, with what resolved them."""
     rows = []
     for row in ended:
-        rows.append({"source": f"this error, until {_time(row['last_seen'])}", "text": _ended(row)})
+        rows.append({"source": f"this error, until {_time(row['last_seen'])}", **_ended(row)})
     for other in alike:
         if other.fingerprint != fingerprint and not other.merged_into:
             row = other.to_json()
-            rows.append({"source": f"{other.title} ({other.fingerprint})", "text": _ended(row)})
+            rows.append({"source": f"{other.title} ({other.fingerprint})", **_ended(row)})
     return [{"kind": EARLIER, **row, "url": ""} for row in rows]
 
 
-def _ended(row: Mapping[str, Any]) -> str:
+def _ended(row: Mapping[str, Any]) -> Json:
+    """`text`, and where somebody said what resolved it the `note`."""
     by = f" by {row['by']}" if row.get("by") else ""
     note = f": {row['note']}" if row.get("note") else ""
-    said = f"{row['status']}{by}{note}" if row["status"] != "open" or note else "nobody said what resolved it"
-    return f"{said} (seen {_times(row['count'])})"
+    is_said = row["status"] not in (OPEN, REOPENED) or note
+    said = f"{row['status']}{by}{note}" if is_said else "nobody said what resolved it"
+    told = {"text": f"{said} (seen {_times(row['count'])})"}
+    return {**told, "note": row["note"]} if note and row["status"] == RESOLVED else told
 
 
 # --- what is missing ----------------------------------------------------------------------------------------------
