@@ -242,3 +242,23 @@ def test_own_log_groups_are_known_by_what_is_left_of_a_long_stack_name():
     prefixes = ["/aws/lambda/watchfloor-of-the-payments-team-production-"]
     assert incidents.is_own("/aws/lambda/watchfloor-of-the-paymen-FindEarlierIncidentsFun-1ABCDEF2GHIJ", prefixes)
     assert not incidents.is_own("/aws/lambda/watchfloor-orders", prefixes)
+
+
+def test_held_incident_that_somebody_silenced_is_not_told_and_comes_back_after_its_time():
+    waiting = incidents.held(after(Incident("f" * 16), new()), now=NOON)
+    silent = incidents.silence(waiting, by="kim", until=NOON + 2 * HOUR, now=NOON)
+    assert (waiting.needs_start, silent.needs_start, silent.to_do) == (True, False, REFRESH)
+    assert after(silent, new(first=NOON + HOUR)).generation == 1
+    back = after(silent, new(first=NOON + 3 * HOUR))
+    assert (back.generation, back.needs_start, back.status) == (2, True, "reopened")
+    # Taken back, it is told after all.
+    again = incidents.reopen(silent, by="kim", now=NOON + 90)
+    assert (again.needs_start, again.to_do) == (True, START)
+
+
+def test_held_incident_that_somebody_resolved_is_not_told():
+    waiting = incidents.held(after(Incident("f" * 16), new()), now=NOON)
+    solved = incidents.resolve(waiting, by="kim", note="a typo", now=NOON + 5)
+    assert (solved.needs_start, solved.to_do) == (False, REFRESH)
+    back = after(solved, new(first=NOON + 60))
+    assert (back.generation, back.needs_start) == (2, True)

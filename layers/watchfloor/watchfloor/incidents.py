@@ -105,7 +105,9 @@ class Incident:
 
     @property
     def needs_start(self) -> bool:
-        return self.generation > self.started and not self.merged_into
+        """Whether it is to be told; not what somebody silenced or resolved while it was held back."""
+        is_wanted = not self.merged_into and self.status not in (SILENCED, RESOLVED)
+        return is_wanted and self.generation > self.started
 
 
 @dataclass(frozen=True)
