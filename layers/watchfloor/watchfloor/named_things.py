@@ -55,15 +55,6 @@ _WHOSE = frozenset(("for", "of", "by", "in", "from", "to", "on"))
 _HOSTS = frozenset(("server", "node", "broker", "instance", "peer", "endpoint", "host", "hostname"))
 _ANSWERS = frozenset(("answered", "replied", "returned", "rejected", "refused", "dropped"))
 _FAILS = frozenset(("failed", "fails", "timed", "stuck", "offline", "unreachable", "unavailable", "down"))
-_AGENTS_WORDS = """
-    manager handler server worker listener consumer producer controller router loader parser scheduler broker reader
-    writer provider number order user member layer buffer timer cluster container folder header adapter converter
-    validator monitor connector processor executor operator selector coordinator generator iterator descriptor indicator
-    error factor counter parameter filter driver renderer builder cursor vector mirror constructor editor author
-    supervisor scanner spooler tracker resolver mapper serializer deserializer wrapper helper owner sender receiver
-    publisher subscriber transfer order power other either never after over under browser printer
-    """
-_AGENTS = frozenset(_AGENTS_WORDS.split())
 _AFTER_NAME_WORDS = """
     not is was has have had does did in on at from to with already after before could cannot because and due while
     of for by are were will would should must can may missed exited died crashed hung stopped lost disconnected
@@ -91,7 +82,7 @@ def names_a_thing(entity: str, word: str, token: str, following: str, before: st
     if names_more(word) and entity.islower() and not names_part(word):
         # "warehouse Denver", but "Order Manager".
         return True
-    is_noun = lower in _AGENTS or kind not in _PEOPLE if lower.endswith(("er", "or")) else lower.endswith(NOUN_ENDINGS)
+    is_noun = names_part(lower) or kind not in _PEOPLE if lower.endswith(("er", "or")) else lower.endswith(NOUN_ENDINGS)
     if is_noun and word.isalpha() and len(word) > 4:
         # "user registration", but "user bob.miller", "team red".
         return False

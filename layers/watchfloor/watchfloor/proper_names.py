@@ -111,7 +111,6 @@ _SURNAMES = (
 _LOGIN = re.compile(rf"[a-z]{{1,2}}[._]?(?:{_SURNAMES})")
 _ACCOUNT = re.compile(r"svc[._\-][a-z][\w.\-]{1,40}")
 _INITIAL = re.compile(r"[a-z][._][a-z]{3,20}|[a-z]{3,20}[._][a-z]")
-_BEFORE = frozenset(("by", "for", "of", "from", "to", "authenticating", "notifying", "inviting", "impersonating"))
 _ABOUT = frozenset(("for", "by", "of", "from", "to", "in", "at", "on", "near", "as", "with"))
 NOUN_ENDINGS = ("tion", "sion", "ing", "ment", "ance", "ence", "ity", "ness", "ship", "ed", "er", "or")
 # "uploaded by ann", "request by ann": somebody did it. "Closed by peer" is another matter.
@@ -157,7 +156,7 @@ def names_somebody(word: str, before: str, further_before: str) -> bool:
         return False
     if _LOGIN.fullmatch(lower) or _ACCOUNT.fullmatch(lower):
         return True
-    if before in _BEFORE and _INITIAL.fullmatch(lower):
+    if before in _ABOUT and _INITIAL.fullmatch(lower):
         return True
     return (
         before == "by"
