@@ -14,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 
-from local.cloud import LocalCloud
+from local.cloud import STOP_TIMEOUT_SECONDS, LocalCloud
 from tests.integration.sandbox import Sandbox, until
 
 # Starts a cloud with a busy function and a warm model server, tells where, and waits.
@@ -135,7 +135,7 @@ def test_start_is_quick_and_an_exception_ends_all():
     assert not processes_of(str(folder))
 
 
-def test_stop_does_not_wait_for_what_is_at_work(caplog: pytest.LogCaptureFixture):
+def test_stop_does_not_wait_for_what_is_at_work():
     with LocalCloud() as cloud:
         sandbox = Sandbox(cloud)
         busy = sandbox.function("time.sleep(60)", Timeout=100)
@@ -145,8 +145,7 @@ def test_stop_does_not_wait_for_what_is_at_work(caplog: pytest.LogCaptureFixture
         until(lambda: cloud.log_path is not None and "environment started" in cloud.log_path.read_text())
         began = time.monotonic()
     asked.join()
-    assert time.monotonic() - began < 10
-    assert "is killed" not in caplog.text
+    assert time.monotonic() - began < STOP_TIMEOUT_SECONDS
 
 
 def test_a_proxy_of_the_user_s_is_passed_by(monkeypatch: pytest.MonkeyPatch):
