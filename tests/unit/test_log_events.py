@@ -338,6 +338,27 @@ def test_errors_in_other_lines_between_do_not_break_a_trace(lines):
     assert error.event_ids == tuple(f"e{2 * number}" for number in range(len(lines)))
 
 
+def test_errors_in_cause_of_a_java_error_is_none_of_the_python_trace_before_it():
+    python = (
+        "[ERROR] BasketError: empty\nTraceback (most recent call last):\n"
+        '  File "/var/task/app.py", line 20, in handler\n    raise BasketError("empty")'
+    )
+    java = "2026-11-20 10:15:00,123 [http-8080-exec-7] ERROR c.a.Orders - Caused by: java.io.IOException: 401 for you"
+    assert [error.type for error in found(python, java)] == ["BasketError", "java.io.IOException"]
+
+
+def test_errors_in_python_trace_that_went_into_the_jvm_keeps_its_cause():
+    assert only(
+        "Traceback (most recent call last):",
+        '  File "/app/job.py", line 7, in load',
+        '    frame = spark.read.load("s3://x")',
+        "py4j.protocol.Py4JJavaError: An error occurred while calling o42.load.",
+        "\tat org.apache.spark.sql.Reader.load(Reader.scala:42)",
+        "Caused by: java.io.IOException: no such bucket",
+        "\tat org.apache.hadoop.fs.S3.open(S3.java:7)",
+    )
+
+
 def test_errors_in_requests_that_fail_at_once_keep_their_lines():
     def lines(request, name):
         return [

@@ -41,6 +41,8 @@ _TRAILER = re.compile(
     r"^[})\]]{1,3}[,;]?$"
 )
 _RECOVERED = "panic recovered:"
+# Of the JVM, so below a Python trace only where that went into the JVM itself, as Spark's do.
+_JVM_CAUSE, _JVM_FRAMES = "Caused by: ", ("at ", "... ")
 
 
 @dataclass(slots=True)
@@ -134,6 +136,8 @@ def _belongs(home: Opened, record: Record, adjacent: bool, following: str) -> bo
     if not line.strip():
         return adjacent or record.has_prefix
     if _begins(line) or _is_whole(record.body):
+        return False
+    if home.in_python and line.startswith(_JVM_CAUSE) and not home.last_line.lstrip().startswith(_JVM_FRAMES):
         return False
     if language_of_line(line) or _MARKER.match(line):
         return True
