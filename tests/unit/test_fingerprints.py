@@ -175,6 +175,21 @@ def test_panic_of_gos_runtime_is_a_defect(message):
     assert of(trace % "upload").value == of(trace % "replay").value
 
 
+def test_kind_of_failure_tells_problems_of_one_place_and_type_apart():
+    trace = "JsonWebTokenError: {}\n    at verify (/var/task/node_modules/jsonwebtoken/verify.js:70:17)\n    at authorize (/var/task/auth.js:9:20)"
+    assert of(trace.format("invalid signature")).value != of(trace.format("jwt malformed")).value
+
+
+def test_unreadable_text_is_one_problem_whatever_is_wrong_with_it():
+    texts = (
+        "Expecting value: line 1 column 1",
+        "Extra data: line 9",
+        "Unterminated string",
+        "Invalid control character",
+    )
+    assert len({of(python("json.decoder.JSONDecodeError", text)).value for text in texts}) == 1
+
+
 def test_name_with_an_apostrophe_is_a_name():
     assert of("ERROR reminder for John O'Neill skipped").value == of("ERROR reminder for Anna McGrath skipped").value
 

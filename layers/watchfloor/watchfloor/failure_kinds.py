@@ -19,7 +19,7 @@ _KINDS = {
         "denied": r"\bdenied\b|\bforbidden\b|not authorized|unauthorized|permission|EACCES|EPERM",
         "expired": r"\bexpired?\b",
         "not found": r"\bnot found\b|\bno such\b|does not exist|doesn't exist|\bmissing\b|ENOENT|NotFound|NoSuch",
-        "exists": r"already exists|duplicate|EEXIST|unique constraint",
+        "exists": r"already (?:exists|been taken|in use)|duplicate|EEXIST|unique constraint",
         "deadlock": r"\bdeadlock|lock wait",
         "space": r"no space left|disk (?:is )?full|ENOSPC",
         "memory": r"out of memory|OutOfMemory|heap space|ENOMEM|allocation failed",
@@ -31,7 +31,7 @@ _KINDS = {
         "stock": r"out of stock|insufficient (?:stock|inventory)",
         "mismatch": r"mismatch|does not match|conflict",
         "invalid": r"\binvalid\b|validation|\bmust (?:be|not)\b",
-        "exceeded": r"\bexceed|too (?:large|long|many)|limit",
+        "exceeded": r"\bexceed|too (?:large|long|short|many)|limit",
     }.items()
 }
 

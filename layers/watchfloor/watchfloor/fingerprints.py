@@ -45,17 +45,8 @@ _ENDLESS = re.compile(
     r"goroutine stack exceeds"
 )
 
-# Types so general that the way of failing belongs to them.
-_GENERAL_WORDS = """
-    Error Exception RuntimeError RuntimeException StandardError Throwable panic error ApplicationException
-    SystemException IllegalStateException IllegalArgumentException IOException OSError IOError SQLException
-    ClientError ApiError APIError HTTPError HttpError AxiosError ServiceException InvalidOperationException
-    ServerError AssertionError InternalError OperationalError DatabaseError ProgrammingError HttpRequestException
-    AmazonServiceException SdkError RequestError ResponseError StatusCodeError UncaughtException FetchError MongoError
-    MongoServerError SequelizeDatabaseError QueryFailedError PrismaClientKnownRequestError Faraday::Error SocketError
-    errorString SocketException ConnectException ConnectionError SdkClientException URLError RequestException WebException
-    """
-_GENERAL = frozenset(_GENERAL_WORDS.split())
+# What is wrong with a text differs from one text to the next; that it cannot be read is the problem.
+_UNREADABLE = re.compile(r"Decode|Pars(?:e|er|ing)[A-Z]|Syntax|JsonException")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +172,8 @@ def _members(error: ErrorEvent, members: list[Raised]) -> tuple[str, list[str], 
 
 def _told_apart(main: Raised) -> list[str]:
     told = symbols(main.message)
-    if not main.type or main.type.rsplit(".", 1)[-1].rsplit("\\", 1)[-1] in _GENERAL:
+    name = _type_name(main.type)
+    if name not in _DEFECTS and not _UNREADABLE.search(name):
         told += [kind for kind in kinds(main.message) if kind not in told]
     return [*told, f"code={main.code}"] if main.code else told
 

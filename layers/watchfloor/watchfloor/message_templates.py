@@ -163,7 +163,7 @@ _NUMBERED = re.compile(
 _DATA_FILE = re.compile(
     r"[^\s/\\]{1,120}\.(?:zip|t?gz|tar|bz2|7z|csv|tsv|xlsx?|docx?|pptx?|pdf|png|jpe?g|gif|svg|webp|heic|mp[34]|mov|"
     r"avi|wav|txt|ttf|otf|woff2?|"
-    r"log|parquet|avro|orc|bak|dump|tmp|lock|pid|eml|ics)",
+    r"log|jsonl?|ndjson|xml|parquet|avro|orc|bak|dump|tmp|lock|pid|eml|ics)",
     re.IGNORECASE,
 )
 _SPACED_FILE = re.compile(
