@@ -134,6 +134,11 @@ def test_readme_lists_every_document():
         assert f"(docs/{path.name})" in readme, path.name
 
 
+def test_parts_of_the_local_cloud_are_documented():
+    named = {Path(word).name for word in code_words(text("docs/local-cloud.md"))}
+    assert {path.name for path in ROOT.glob("local/cloud/overlay/[a-z]*.py")} <= named
+
+
 def test_make_targets_named_exist_and_all_are_documented():
     targets = set(re.findall(r"^([a-z-]+):.*## ", text("Makefile"), re.MULTILINE))
     for path in DOCS:

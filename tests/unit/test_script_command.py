@@ -2,12 +2,14 @@
 
 import json
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from local import script_commands
 from local.cli import main
 from local.scripts.calling import Outcome
+from watchfloor.errors import NotFoundError
 
 OK = Outcome(
     200,
@@ -118,6 +120,15 @@ def test_wrong_usage_ends_with_2_and_says_what_is_right(stack, capsys, arguments
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
     assert stack.calls == []
+
+
+def test_approval_that_is_not_there_is_told_where_to_find_one(stack, capsys):
+    def get(approval_id):
+        raise NotFoundError(f"there is no approval {approval_id}")
+
+    stack.approvals = lambda: SimpleNamespace(get=get)
+    assert main(["script", "approve", "0123456789abcdef"]) == 1
+    assert "watchfloor script run shows an approval's id" in capsys.readouterr().err
 
 
 def test_answer_is_shown_as_an_outline(stack, capsys):
