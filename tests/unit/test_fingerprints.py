@@ -126,6 +126,7 @@ def test_cause_within_a_library_is_placed_by_the_exception_around_it():
             "ERROR rpc /stock.v1.Stock/Reserve from web-01 failed",
             "ERROR rpc /stock.v1.Stock/Release from web-01 failed",
         ),
+        ("ERROR tile server answered 503", "ERROR tile server answered 403"),
         ("ERROR sms to +4915112 not sent (reason 30007)", "ERROR sms to +4915112 not sent (reason 30006)"),
         ("ERROR a.service: Failed with result 'exit-code'", "ERROR a.service: Failed with result 'oom-kill'"),
     ],

@@ -28,7 +28,7 @@ _KINDS = {
         "certificate": r"certificate|SSL|TLS|handshake",
         "syntax": r"syntax error|unexpected token|unexpected end|parse error|malformed|invalid json|could not parse",
         "null": r"\bnull\b|\bundefined\b|\bnil\b|NoneType",
-        "stock": r"out of stock|insufficient (?:stock|inventory)",
+        "stock": r"out of stock|sold out|insufficient (?:stock|inventory)",
         "mismatch": r"mismatch|does not match|conflict",
         "invalid": r"\binvalid\b|validation|\bmust (?:be|not)\b",
         "exceeded": r"\bexceed|too (?:large|long|short|many)|limit",

@@ -68,7 +68,7 @@ _CODES = re.compile(
     r"\b(?:ORA-\d{5}|SQLSTATE\[?\s?[:=]?\s?[0-9A-Z]{5}|SQLSTATE\[\w{5}\]|SP2-\d{4}|DB2-\d{4}|E1[10]\d{3}\b|"
     r"errno[ =:]\s?-?\d{1,4}|Errno -?\d{1,4}|"
     r"exit(?:ed)?(?: with)?(?: code| status)?[ =:]{1,2}\d{1,3}(?=[\s,;:.)\]\"']|$)|"
-    r"(?:status code|response code|status|HTTP(?:/\d(?:\.\d)?| Error)?|returned|responded(?: with)?|"
+    r"(?:status code|response code|status|HTTP(?:/\d(?:\.\d)?| Error)?|returned|(?:responded|answered|replied)(?: with)?|"
     r"http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
     r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|"
     r"(?:with|reason|result|response|decline|answer) code \d{1,5}(?=[\s,;:.)\]\"']|$)|"
