@@ -176,7 +176,7 @@ SAID = (
     "docker login -u ci -p {v} registry.example.com", "Command '['deploy', '--token', '{v}', 'run']' returned 2", "sqlplus system/{v}@ORCL",
     "Settings(db_user='app', db_password=SecretStr('{v}'), debug=False)", "password: >{v}<", "password: |\n  {v}\nuser: app",
     "- name: DB_PASSWORD\n  value: {v}", "{{name: API_TOKEN, value: {v}}}", '<wsse:Password Type="x#PasswordText">{v}</wsse:Password>',
-    "#0 /app/db.php(12): PDO->__construct('mysql:host=db', 'root', '{v}')", "contraseña={v}", "cred={v}", "The API key '{v}' is not valid",
+    "#0 /app/db.php(12): PDO->__construct('mysql:host=db', 'root', '{v}')", "contraseña={v}", "cred={v}",
     "Login failed for user 'bob' with password '{v}'", "java.naming.security.credentials={v}, java.naming.provider.url=ldap://x",
     "INSERT INTO users (name, password) VALUES ('bob', '{v}')", "-Djavax.net.ssl.keyStorePassword={v} -jar app.jar", "machine h login bob password {v}",
 )  # fmt: skip
@@ -184,7 +184,7 @@ SAID = (
 HEADERS = (
     "Authorization: GenieKey {v}", "Authorization: SSWS {v}", "> authorization: Token token={v}", "'Authorization': 'ApiKey {v}'",
     'Proxy-Authorization: Digest username="Mufasa", realm="x", uri="/", response="{v}"', "authorization=[Bearer {v}], accept=[*/*]",
-    "redis: AUTH {v} -> WRONGPASS invalid password", "botToken {v}", "x-vault-token: {v}", "curl -sS -H 'PRIVATE-TOKEN: {v}' https://gitlab.example.com/",
+    "redis: AUTH {v} -> WRONGPASS invalid password", "botToken {v}", "The API key '{v}' is not valid", "x-vault-token: {v}", "curl -sS -H 'PRIVATE-TOKEN: {v}' https://gitlab.example.com/",
 )  # fmt: skip
 
 

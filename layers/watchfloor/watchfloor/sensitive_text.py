@@ -211,7 +211,7 @@ _ASSIGNMENT = re.compile(
     r"(?P<after>\\*[\"'`]?(?:\[\w{0,20}\]|\])?)[ \t]{0,8}(?P<sign>=>|->|:=|==|[:=>,])(?P<space>[ \t]{0,8})",
     re.IGNORECASE,
 )
-_NAME_BEFORE = re.compile(r"[A-Za-z0-9_.-]{0,60}$")
+_NAME_BEFORE = re.compile(r"[A-Za-z0-9_.-]{0,60}\Z")
 _OPENING = re.compile(r"(?:\[[ \t]?)?[bBrRuU]{0,2}(\\*)([\"'`])")
 _BRACED = re.compile(r"\{([^{}=:\"'\s]{3,100})\}")
 _BARE = re.compile(rf"[^\s\"'`<>]{{1,{8_192}}}")
@@ -222,8 +222,8 @@ _OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,30}[ \t]+")
 _ENCLOSED = re.compile(r">([^\s<>]{3,200})<(?!/)")
 # YAML's text over lines.
 _YAML_BLOCK = re.compile(r"[|>][+-]?[ \t]*\n([ \t]+)([^\s][^\n]{0,2000}(?:\n\1[^\n]{1,2000}){0,30})")
-# What makes an object of a password: SecretStr("...").
-_WRAPPED = re.compile(r"[A-Za-z_][\w.]{0,60}\(\\*[\"']([^\s\"'\\()]{8,200})\\*[\"']\)")
+# What makes an object of a password: SecretStr("..."). What is handed to any other call may be a name: getenv("...").
+_WRAPPED = re.compile(r"(?:\w{1,40}\.){0,3}(\w{1,60})\(\\*[\"']([^\s\"'\\()]{3,200})\\*[\"']\)")
 _SCHEME = re.compile(
     r"(?:bearer|basic|token|digest|negotiate|ntlm|apikey|key|bot|splunk|oauth|hmac|signature|aws4-hmac-sha256)[ \t]+",
     re.IGNORECASE,
@@ -379,7 +379,9 @@ def _set_apart(text: str, at: int, kind: str) -> Span | None:
     if (enclosed := _ENCLOSED.match(text, at)) and not is_no_value(enclosed[1]):
         return (*enclosed.span(1), kind)
     wrapped = _WRAPPED.match(text, at)
-    return (*wrapped.span(1), kind) if wrapped and _is_chosen(wrapped[1]) else None
+    if wrapped and (wrapped[1].startswith(("Secret", "Password")) or (len(wrapped[2]) > 7 and _is_chosen(wrapped[2]))):
+        return (*wrapped.span(2), kind)
+    return None
 
 
 def _element(text: str, match: re.Match[str], name: str, kind: str) -> Span | None:
