@@ -32,6 +32,7 @@ from watchfloor.scripts import CONTROLS
 SUCCESS, FAILURE = 0, 1
 _RISK_COLORS = {"low": "green", "medium": "yellow", "high": "red"}
 _SHOWN_LINES = 200
+_NOT_FOUND = 404
 
 
 def add_to(commands: Any) -> None:
@@ -144,6 +145,8 @@ def _run(args: argparse.Namespace) -> int:
         _print_json(outcome.to_dict())
     else:
         _show(results(), entry.name, outcome)
+    if not args.stack and outcome.status_code == _NOT_FOUND:
+        console.print("A local cloud begins empty; CONTRIBUTING.md says how to put there what a script works on.")
     return SUCCESS if outcome.is_done else FAILURE
 
 

@@ -122,6 +122,13 @@ def test_wrong_usage_ends_with_2_and_says_what_is_right(stack, capsys, arguments
     assert stack.calls == []
 
 
+@pytest.mark.parametrize(("flags", "is_told"), [([], True), (["--stack", "prod"], False)])
+def test_what_is_not_on_a_local_cloud_may_never_have_been_made(stack, capsys, flags, is_told):
+    stack.outcome = Outcome(404, FAILED.body)
+    assert run("--param", "service_name=checkout", *flags) == 1
+    assert ("begins empty" in " ".join(capsys.readouterr().err.split())) == is_told
+
+
 def test_approval_that_is_not_there_is_told_where_to_find_one(stack, capsys):
     def get(approval_id):
         raise NotFoundError(f"there is no approval {approval_id}")
