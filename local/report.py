@@ -114,10 +114,11 @@ def campaign_list(console: Console, campaigns: list[dict[str, Any]]) -> None:
     table.add_column("id", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
+    # These two share what a narrow terminal leaves.
     table.add_column("name")
     table.add_column("alerts", justify="right", no_wrap=True)
     table.add_column("clusters", justify="right", no_wrap=True)
-    table.add_column("worst stage", no_wrap=True)
+    table.add_column("worst stage")
     for campaign in campaigns:
         worst = next((s["stage"] for s in reversed(campaign["stages"]) if s["alert_count"]), "Unknown")
         table.add_row(
