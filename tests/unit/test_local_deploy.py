@@ -71,7 +71,8 @@ def test_libraries_that_cannot_be_installed_are_named(tmp_path):
 
 
 def test_build_waits_until_what_was_built_is_deployed(root: Path):
-    entered, told = threading.Event(), []
+    entered = threading.Event()
+    told: list[str] = []
 
     def build() -> None:
         with deploy._folder_locked(root, fcntl.LOCK_EX, told.append):
