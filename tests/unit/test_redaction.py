@@ -69,6 +69,20 @@ curl -u'bob:{}' https://api.example.com
 ['mysqldump', '-u', 'root', '-p{}', 'shop']
 ['tool', '--password', '{}']
 docker login -u bob -p {} registry.example.com
+set password for 'app'@'%' = '{}'
+ldapsearch -D cn=admin -w {} -b dc=x
+net use Z: //srv/share /user:bob {}
+smbclient //srv/x -U bob%{}
+mongodump -u a -p {} --db x
+a001 LOGIN bob {}
+auth=('bob', '{}')
+HTTPBasicAuth('bob', '{}')
+keytool -storepass {} -list
+7z x -p{} a.7z
+<password><![CDATA[{}]]></password>
+<Property Name="Password">{}</Property>
+passw: {}
+userPassword:: {}
 sqlplus system/{}@ORCL
 new PDO('mysql:host=db;dbname=x', 'root', '{}')
 <wsse:Password Type="PasswordText">{}</wsse:Password>
@@ -96,6 +110,11 @@ secret "db-creds" not found
 secret "prod/db" not found
 secret "payments/stripe-key-2" not found
 token Base64UrlEncoder not found
+next page token CAUQuuAdxc0EEOzwsXLYqhj7 used
+    self.password = config['database']['password1']
+PASS src/login1.test.js
+12 LOGIN attempts failed
+Password::verify failed, token::Kind is unknown
 token OAuth2Client2 is no type
     password = config('DB_PASSWORD')
 token = os.environ.get("API_TOKEN")

@@ -101,6 +101,16 @@ _TOKENS = [
         _W + r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_-]{40,100}",
         _W + r"cio(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{32}(?![A-Za-z0-9])",
         _W + r"ATBB(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{28,32}(?![A-Za-z0-9])",
+        _W + r"EAA[A-Za-z0-9]{80,400}",
+        r"amzn\.mws\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        r"access_token\$(?:production|sandbox)\$[0-9a-z]{16}\$[0-9a-f]{32}",
+        _W + r"sl\.[A-Za-z0-9_-]{100,300}",
+        _W + r"(?:ph[cx]|nfp|rnd|vercel|sk_prod)_(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,60}(?![A-Za-z0-9_])",
+        _W + r"dt0[a-z]01\.[A-Z0-9]{24}\.[A-Z0-9]{40,64}",
+        _W + r"oy2[a-z0-9]{43}(?![A-Za-z0-9])",
+        _W + r"AKC[A-Za-z0-9]{60,80}(?![A-Za-z0-9])",
+        _W + r"fm[12][ar]?_[A-Za-z0-9+/=_-]{40,1000}",
+        _W + r"(?i:cfpat)-[A-Za-z0-9_-]{40,60}",
         _W + r"tskey-[a-z]{2,12}-[A-Za-z0-9-]{16,80}",
         _W + r"sbp_[0-9a-f]{40}(?![A-Za-z0-9])",
         r"(?<![A-Za-z0-9_-])ATATT3x[A-Za-z0-9_=-]{40,300}",
@@ -198,17 +208,17 @@ def _key_lines_before(text: str, at: int, end: re.Match[str]) -> Iterator[Span]:
 # --- values by the name that they are assigned to ------------------------------------------------------------------
 
 _ASSIGNMENT = re.compile(
-    r"(?P<word>pass(?:word|wd|wort|phrase|code)?s?|pwd|pw|secrets?|tokens?|credentials?|authorization"
+    r"(?P<word>pass(?:word|wd|wort|phrase|code|w)?s?|pwd|psw|pw|secrets?|tokens?|credentials?|authorization"
     r"|kennwort|contrase[ñn]a|mot[_ -]de[_ -]passe|senha|wachtwoord|пароль|密码|パスワード"
     r"|(?<![a-z])creds?|(?-i:(?<=[a-z])Creds?)"
     r"|(?:api|access|secret|private|encryption|signing|account|sharedaccess|shared[_-]access|master|storage|auth|consumer"
     r"|deploy|ssh|hmac|jwt|cipher|crypto|aes|rsa|subscription|license|webhook|functions|session|client|app|stripe"
-    r"|sendgrid|twilio|integration)[_\-. ]?key"
+    r"|sendgrid|twilio|integration|fernet|pass)[_\-. ]?key"
     r"|(?:secret|token|password)[_-]?(?:string|value|hash|base)|key[_-]?base"
     r"|session(?:[_-]?id)?|sess(?:ion)?id|sessid|sid|sig|signature|auth|credential|connect\.sid"
     r"|samlresponse|saml_response|client_assertion|assertion|code_verifier)"
     r"[_-]?\d{0,3}"
-    r"(?P<after>\\*[\"'`]?(?:\[\w{0,20}\]|\])?)[ \t]{0,8}(?P<sign>=>|->|:=|==|[:=>,])(?P<space>[ \t]{0,8})",
+    r"(?P<after>\\*[\"'`]?(?:\[\w{0,20}\]|\])?)[ \t]{0,8}(?P<sign>=>|->|:=|==|::(?=[ \t])|[:=>,])(?P<space>[ \t]{0,8})",
     re.IGNORECASE,
 )
 _NAME_BEFORE = re.compile(r"[A-Za-z0-9_.-]{0,60}\Z")
@@ -264,7 +274,7 @@ _MESSAGE_WORDS = frozenset(
     )
 )
 _CODE = re.compile(
-    r"\$\w|\$?\{|\{\{|<|%[(sdv]|[A-Za-z_][\w.]*(?:\(|\[['\"\w])|(?:self|this|os|process|config|settings|env|args|params|options|ctx"
+    r"\$\w|\$?\{|\{\{|<|%[(sdv]|[A-Za-z_][\w.]*(?:\(|\[(?:['\"\w]|$))|(?:self|this|os|process|config|settings|env|args|params|options|ctx"
     r"|context|event|request|req|conf|cfg|user|data|props|state)\.[a-z_]",
     re.IGNORECASE,
 )
@@ -290,7 +300,7 @@ def _strength(word: str, name: str) -> int:
     word = word.lower()
     if plain.rstrip("0123456789").endswith(_NOT_SECRET):
         return 0
-    if word.startswith(("pass", "pw")):
+    if word.startswith(("pass", "pw", "psw")) and not word.endswith("key"):
         # "pass" alone also counts tests; as the end of another word it is not our business.
         inner = len(name) > len(word) and name[-len(word) - 1 : -len(word)].isalpha() and not name[-len(word)].isupper()
         if word in ("pass", "passes"):
@@ -333,6 +343,8 @@ def _assigned(text: str, match: re.Match[str]) -> Span | None:
     sign, at = match["sign"], match.end()
     # In "arn:aws:secretsmanager:...:secret:name" the word is no name of what follows.
     is_part = sign == ":" and not match["space"] and text.startswith(":", match.end("word") - len(name) - 1)
+    # Nor is it in "Password::verify".
+    is_part = is_part or (sign == ":" and text.startswith(":", at))
     if not rank or sign == "==" or is_part:
         return None
     kind = PASSWORD if rank == STRONG else SECRET
@@ -387,6 +399,8 @@ def _set_apart(text: str, at: int, kind: str) -> Span | None:
 def _element(text: str, match: re.Match[str], name: str, kind: str) -> Span | None:
     """Content of an XML element of this name."""
     opening = match.end("word") - len(name) - 1
+    if (cdata := _CDATA.match(text, match.end())) and text[opening] in "<:":
+        return (*cdata.span(1), kind)
     stop = text.find("<", match.end(), match.end() + 2_000)
     is_element = opening >= 0 and text[opening] in "<:" and stop > match.end() and text[stop + 1 : stop + 2] == "/"
     return (match.end(), stop, kind) if is_element and not is_no_value(text[match.end() : stop]) else None
@@ -519,13 +533,13 @@ _FLAG = re.compile(
     re.IGNORECASE,
 )
 _SPOKEN = re.compile(
-    r"\b(?:identified by|(?:password|passphrase)(?: (?:for|of)(?: user)? \S{1,60})?(?: is| was)?|secret (?:is|was))[ \t]+"
+    r"\b(?:identified by|(?:password|passphrase)(?: (?:for|of)(?: user)? \S{1,60})?(?: is| was| =)?|secret (?:is|was))[ \t]+"
     r"(?:\"([^\"\n]{2,200})\"|'([^'\n]{2,200})'|(?<= is )([^\s\"'`<>]{4,200})|(?<= was )([^\s\"'`<>]{4,200}))",
     re.IGNORECASE,
 )
 _WITH = re.compile(
     r"\b(?:with|using) (?:password|passphrase)[ \t]+([^\s\"']{5,200})"
-    r"|(?:(?:\b|_)(?:api|access)[ _-]?key|(?:\b|_|(?-i:(?<=[a-z])(?=[TS])))(?:token|secret)|\b(?:authorization|requirepass))"
+    r"|(?:(?:\b|_)(?:api|access)[ _-]?key|(?:\b|_|(?-i:(?<=[a-z])(?=[TS])))(?<!next )(?<!page )(?<!pagination )(?<!continuation )(?:token|secret)|\b(?:authorization|requirepass))"
     r"(?: (?:is|was))?[ \t]+[\"']?([A-Za-z0-9_~+/=.-]{16,512})",
     re.IGNORECASE,
 )
@@ -533,7 +547,7 @@ _AFTER_PASSWORD = re.compile(r"\bpassword[ \t]+([^\s\"'`<>=]{6,200})(?!=)", re.I
 _ALGORITHM = re.compile(r"pbkdf|sha-?\d|argon|crypt|hmac|md5|base\d|oauth|x\.?509|http|utf|\bv\d|\d:", re.IGNORECASE)
 # Short values with capitals, small letters and digits behind such a word.
 _AFTER_NAME = re.compile(
-    r"(?:\b(?:api|access)[ _-]?key|\bsecret|(?:\b|(?-i:(?<=[a-z])(?=T)))token|\b(?:password|passphrase))(?: is| was)?[ \t]+"
+    r"(?:\b(?:api|access)[ _-]?key|\bsecret|(?:\b|(?-i:(?<=[a-z])(?=T)))(?<!next )(?<!page )token|\b(?:password|passphrase))(?: is| was)?[ \t]+"
     r"(?:\"([^\s\"]{8,200})\"|'([^\s']{8,200})'|([A-Za-z0-9_-]{8,40})(?![\w(=:/.-]))",
     re.IGNORECASE,
 )
@@ -547,6 +561,17 @@ _TOOLS = [
         r"\b(?:docker|podman|helm|oras|skopeo)\b[^\n]{0,60}?\blogin\b[^\n]{0,200}?[ \t][\"']?-p[\"',]{0,2}[ \t]+[\"']?([^\s\"']{3,200})",
         r"\b(?:sqlplus|sqlldr|expdp|impdp|rman)\b[^\n]{0,100}?[ \t=\"']\w{1,60}/([^\s@/\"']{3,200})@",
         r"\b(?:PDO|mysqli?)[^\s('\"]{0,20}\('[^'\n]{0,300}', ?'[^'\n]{0,100}', ?'([^'\n]{3,200})'",
+        r"\b(?:auth[\"']?[ \t]?[=:][ \t]?|\w{0,20}BasicAuth)\([\"'][^\"'\n]{1,100}[\"'], ?[\"']([^\"'\n]{3,200})[\"']",
+        r"\bhttps?[ \t][^\n]{0,100}?(?:-a|--auth)[ \t]+[\"']?[^\s:\"']{1,100}:([^\s\"']{3,200})",
+        r"\bldap(?:search|modify|add|whoami|delete)\b[^\n]{0,200}?[ \t]-w[ \t]+[\"']?([^\s\"']{3,200})",
+        r"\bnet use\b[^\n]{0,200}?/user:\S{1,100}[ \t]+([^\s/]{3,200})",
+        r"\b(?:smbclient|rpcclient)\b[^\n]{0,200}?[ \t]-U[ \t]+[\"']?[^\s%\"']{1,100}%([^\s\"']{3,200})",
+        r"\bmongo(?:dump|restore|export|import|sh)?\b[^\n]{0,200}?[ \t]-p[ \t]+[\"']?([^\s\"'-][^\s\"']{2,200})",
+        r"\b[A-Za-z]{1,3}\d{1,6} LOGIN \S{1,100} ([^\s\"']{3,200})",
+        r"\b(?:7z[ar]?|zip|rar)[ \t](?:[^\n]{0,60}?[ \t])?-p([^\s\"']{5,200})",
+        r"\bunzip\b[^\n]{0,60}?[ \t]-P[ \t]*([^\s\"']{3,200})",
+        r"\b(?:signtool|certutil)\b[^\n]{0,100}?[ \t][/-]p[ \t]+([^\s\"']{3,200})",
+        r"-(?:store|key|deststore|srcstore)pass[ \t]+([^\s\"']{3,200})",
         # Twilio's token beside the name of its account.
         r"\bAC[0-9a-f]{32}[ \"':,]{1,4}([0-9a-f]{32})(?![A-Za-z0-9])",
         r"\bsshpass[ \t]+-p[ \t]*[\"']?([^\s\"']{3,200})",
@@ -576,6 +601,11 @@ _YAML_PAIR = re.compile(
 )
 # <wsse:Password Type="...">...</wsse:Password>; without attributes it is an assignment.
 _ELEMENT = re.compile(r"<(?:[\w-]{1,40}:)?(?P<name>[\w.-]{1,80})[ \t][^<>]{1,300}>(?P<value>[^<>]{2,2000})</")
+# <Property Name="Password">...</Property>
+_NAMED_ELEMENT = re.compile(
+    r"\b(?:name|key)=[\"'](?P<name>[\w.:-]{1,80})[\"'][^<>]{0,100}>(?P<value>[^<>]{2,2000})</", re.IGNORECASE
+)
+_CDATA = re.compile(r"<!\[CDATA\[(.{1,2000}?)\]\]>")
 _INSERT = re.compile(
     r"\binsert\s+into\s+\S{1,128}\s*\((?P<columns>[^()]{1,1000})\)\s*values\s*\((?P<values>[^()\n]{1,4000})\)",
     re.IGNORECASE,
@@ -623,7 +653,9 @@ def _spoken(text: str) -> Iterator[Span]:
                 yield *match.span(1), PASSWORD
     for match in _ONE_TIME.finditer(text):
         yield *match.span(1), SECRET
-    for match in chain.from_iterable(pattern.finditer(text) for pattern in (_PAIR, _ATTRIBUTES, _YAML_PAIR, _ELEMENT)):
+    for match in chain.from_iterable(
+        pattern.finditer(text) for pattern in (_PAIR, _ATTRIBUTES, _YAML_PAIR, _ELEMENT, _NAMED_ELEMENT)
+    ):
         if strength(match["name"]) >= USUAL and not is_no_value(match["value"]):
             yield *match.span("value"), SECRET
     for match in _QUERY_KEY.finditer(text):
