@@ -382,6 +382,7 @@ def test_secrets_in_three_layers_of_escapes_are_found():
 HOSTILE = (
     "a", "a.", "password=", "token=a(", '\\"password\\":\\"', "-----BEGIN PRIVATE" + " KEY-----", "-----END PRIVATE" + " KEY-----",
     "eyJa.", "a@", "a://b:", "%25", "\\", "cookie: a=bcde; ", "authorization=", "insert into x(a) values (", "4111 ", "curl ", "::",
+    "docker login ", "mongo ", "password: |\n  a\n", "<a b>", "authorization: digest a=b,", "%D0%BF", "name: a, ",
 )  # fmt: skip
 
 
