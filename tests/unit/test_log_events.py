@@ -88,6 +88,7 @@ def packed(raw: bytes) -> dict:
         (encode(document() | {"logEvents": ["x"]}), r"logevents\[0\]"),
         (encode(document() | {"logEvents": [{"message": 1}]}), r"logevents\[0\]"),
         (encode(document() | {"logEvents": [{"message": "x", "timestamp": "now"}]}), r"logevents\[0\].timestamp"),
+        (encode(document() | {"logEvents": [{"message": "x", "timestamp": 10**18}]}), r"logevents\[0\].timestamp"),
     ],
 )
 def test_decode_refuses_what_is_no_subscription_event_and_says_why(event, said):
@@ -569,3 +570,15 @@ def test_sample_holds_what_stands_decoded_beside_it_and_is_one_error(path):
 def test_name_of_a_secret_is_no_logger(line):
     # Without it, nobody who takes secrets out later would know one.
     assert "datasource.password: tiger-river" in plain(line).body
+
+
+def test_rust_panic_split_over_events_keeps_its_message():
+    (error,) = errors_in(decode(json.loads((SAMPLES / "rust.json").read_text())))
+    assert error.message == "called `Result::unwrap()` on an `Err` value: ParseIntError { kind: InvalidDigit }"
+
+
+@pytest.mark.parametrize("last", ["timeout: timed out", "interError: bad thing"])
+def test_python_trace_split_over_events_ends_with_the_exception_whatever_its_name(last: str):
+    error = only("Traceback (most recent call last):", '  File "/var/task/app.py", line 3, in read', "    read()", last)
+    assert f"{error.type}: {error.message}" == last
+    assert len(error.event_ids) == 4

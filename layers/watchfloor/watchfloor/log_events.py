@@ -21,6 +21,7 @@ from watchfloor.trace_headers import header
 
 CONTROL, DATA = "CONTROL_MESSAGE", "DATA_MESSAGE"
 MAX_BYTES = 20_000_000
+_MAX_TIMESTAMP = 253_402_300_799_000  # the last second of 9999, in ms: the end of what a date can be
 # CloudWatch Logs hands over at most 1 MB (compressed 6 MB of a Lambda payload) a call.
 _MAX_SHOWN_TEXT = 16_000
 # An exception without a trace names itself at the beginning.
@@ -187,6 +188,8 @@ def _event(index: int, event: Any) -> LogEvent:
     stamp = event.get("timestamp", 0)
     if not isinstance(stamp, int | float) or isinstance(stamp, bool):
         raise InvalidInputError(f"logEvents[{index}].timestamp is no number")
+    if not 0 <= stamp <= _MAX_TIMESTAMP:
+        raise InvalidInputError(f"logEvents[{index}].timestamp is no time of ours: {stamp} ms")
     return LogEvent(str(event.get("id") or index), stamp / 1000, event["message"])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from watchfloor import traces_go, traces_other, traces_ruby
+from watchfloor import traces_go, traces_other, traces_python, traces_ruby
 from watchfloor.error_signs import reads_as_failure
 from watchfloor.log_records import ERROR, MAX_TEXT, WARN, Record, read
 from watchfloor.stack_frames import PYTHON
@@ -159,6 +159,8 @@ def _belongs(home: Opened, record: Record, adjacent: bool, following: str) -> bo
             return False
         waits = home.in_python and (home.last_line[:1].isspace() or language_of_line(home.last_line) is not None)
         return waits or (not home.apart and not home.framed)
+    if adjacent and home.in_python and home.last_line[:1].isspace() and traces_python.last_line(line):
+        return True
     return adjacent and not record.has_prefix and _is_message(home, line)
 
 
@@ -180,9 +182,11 @@ def _is_whole(body: str) -> bool:
 
 def _is_message(home: Opened, line: str) -> bool:
     """Whether a plain line goes on with what the first line began to say."""
+    first = _first(home.record)
+    if traces_other.RUST_PANIC.match(first):
+        return len(home.lines) == 1 and first.endswith(":")
     if home.framed or len(home.lines) > _MAX_MESSAGE_LINES:
         return False
-    first = _first(home.record)
     named = header(first)
     if _RECOVERED in first or (named and not named[1]):
         return True

@@ -66,7 +66,7 @@ def python(lines: list[str]) -> list[Raised]:
             continue
         if not wants_type:
             continue
-        head = header(line) or _header(line)
+        head = header(line) or last_line(line)
         if head is None:
             continue
         words = [head[1]]
@@ -87,7 +87,8 @@ def python(lines: list[str]) -> list[Raised]:
     return _order(blocks, links, member_from)
 
 
-def _header(line: str) -> tuple[str, str] | None:
+def last_line(line: str) -> tuple[str, str] | None:
+    """Type and message of the line below the frames, where any name is an exception's."""
     found = re.match(rf"^({TYPE})(?:: (.*))?$", line)
     if not found or is_random(found[1]):
         return None
