@@ -42,10 +42,13 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, A
     settings = read_secret(secret_arn, "SlackSecretArn") if secret_arn else {}
     now = time.time()
     try:
-        verify_signature(settings.get("signing_secret", ""), event.get("headers", {}), raw, now)
+        signature = verify_signature(settings.get("signing_secret", ""), event.get("headers", {}), raw, now)
     except AccessDeniedError:
         logger.warning("a request without Slack's signature was refused")
         return {"statusCode": 401}
+    if not incidents.claim_request(signature):
+        logger.warning("a request that came before was left alone")
+        return {"statusCode": 200}
     try:
         action = parse_action(raw)
         answer = SlackActions(settings, incidents, approvals, executions, refresh).take(action, now)

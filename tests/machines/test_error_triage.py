@@ -641,6 +641,19 @@ def test_body_in_base64_is_read(cloud: TriageCloud) -> None:
     assert cloud.incident(name)["by"] == "kim"
 
 
+def test_request_that_comes_again_does_nothing(cloud: TriageCloud, slack: SlackTwin) -> None:
+    name = cloud.send(TRACE)["started"][0]
+    cloud.wait_for(name)
+    event = action_on(name)
+    event["headers"] = signed(SIGNING_SECRET, event["body"])
+    assert cloud.invoke("ReceiveAction", event) == {"statusCode": 200}
+    press(cloud, slack, "incident_resolve")
+    submit(cloud, slack, note="rolled back")
+    assert cloud.invoke("ReceiveAction", event) == {"statusCode": 200}
+    cloud.settle()
+    assert (cloud.incident(name)["status"], cloud.incident(name)["note"]) == ("resolved", "rolled back")
+
+
 def test_action_on_an_incident_that_never_was_is_refused(cloud: TriageCloud) -> None:
     event = action_on("0123456789abcdef-1")
     event["headers"] = signed(SIGNING_SECRET, event["body"])

@@ -2,8 +2,8 @@
 
 Items, by key `fingerprint` and sort key `item`: `incident` (the incident as it is now), `day#<date>` (its errors of a
 day), `generation#<n>` (how an earlier generation ended), `report#<n>` (what was found out about a generation), `message`
-(where Slack has it). Under other keys: `delivery#<digest>` (what is counted already), `limit#starts` and `limit#tokens`
-(what was used of an hour and of a day).
+(where Slack has it). Under other keys: `delivery#<digest>` (what is counted already), `request#<signature>` (what Slack sent
+already), `limit#starts` and `limit#tokens` (what was used of an hour and of a day).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ TRANSACTION_ITEMS = 100
 # Deliveries come again for six hours, and from the dead letter queue for fourteen days.
 _DELIVERY_SECONDS = 15 * 86_400
 _LIMIT_SECONDS = 3 * 86_400
+# A signature of Slack's holds for five minutes.
+_REQUEST_SECONDS = 3_600
 _TRIES = 30
 _MAX_HOPS = 10
 _REFUSED = "ConditionalCheckFailed"
@@ -231,6 +233,15 @@ class IncidentTable:
                 ":limit": limit,
                 ":expiry": int(time.time()) + _LIMIT_SECONDS,
             },
+        )
+
+    def claim_request(self, signature: str) -> bool:
+        """True the first time that a signed request comes."""
+        expiry = int(time.time()) + _REQUEST_SECONDS
+        return self._conditional(
+            self._table.put_item,
+            Item={"fingerprint": f"request#{signature}", "item": "request", "expires_at": expiry},
+            ConditionExpression="attribute_not_exists(fingerprint)",
         )
 
     def claim_held_notice(self, hour: str) -> bool:

@@ -452,8 +452,8 @@ class _At(Clock):
         return self._now
 
 
-def verify_signature(signing_secret: str, headers: Mapping[str, str], body: str | bytes, now: float) -> None:
-    """Let through what Slack signed within the last five minutes.
+def verify_signature(signing_secret: str, headers: Mapping[str, str], body: str | bytes, now: float) -> str:
+    """Let through what Slack signed within the last five minutes, and return the signature.
 
     https://docs.slack.dev/authentication/verifying-requests-from-slack
 
@@ -468,11 +468,13 @@ def verify_signature(signing_secret: str, headers: Mapping[str, str], body: str 
         # The verifier's int() reads more than digits.
         if not _SECONDS.fullmatch(timestamp) or not signing_secret.strip():
             raise ValueError(timestamp)
-        is_valid = SignatureVerifier(signing_secret, _At(now)).is_valid(body, timestamp, given["x-slack-signature"])
+        signature = given["x-slack-signature"]
+        is_valid = SignatureVerifier(signing_secret, _At(now)).is_valid(body, timestamp, signature)
     except (KeyError, TypeError, ValueError, AttributeError):
         is_valid = False
     if not is_valid:
         raise AccessDeniedError("the request does not carry Slack's signature of the last five minutes")
+    return signature
 
 
 def parse_action(body: str | bytes) -> Action:
