@@ -261,7 +261,8 @@ def _sweep_leftovers() -> None:
 def without_proxy() -> dict[str, str]:
     """Variables that keep what is on this machine away from the user's proxy."""
     said = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    hosts = ",".join(dict.fromkeys(filter(None, [*said.split(","), "127.0.0.1", "localhost"])))
+    # A star says all of it, but only alone.
+    hosts = said if said == "*" else ",".join(dict.fromkeys(filter(None, [*said.split(","), "127.0.0.1", "localhost"])))
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 

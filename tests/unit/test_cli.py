@@ -20,7 +20,7 @@ from moto import mock_aws
 from rich.console import Console
 
 from local import cli, deploy, measure, memory, pipeline, report, sandbox
-from local.cloud import LocalCloudError
+from local.cloud import LocalCloudError, without_proxy
 from local.pipeline import Run, UserError, check_file, check_stream
 from local.progress import Follower, PlainLines, table, watch
 from tests.unit.enriched import intrusion
@@ -307,6 +307,21 @@ def remember(*campaigns: dict[str, Any]) -> None:
 def test_campaign_list_without_any_run_says_how_to_get_one(capsys):
     assert cli.main(["campaign", "list"]) == 1
     assert "watchfloor run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "hosts"),
+    [
+        ("", "127.0.0.1,localhost"),
+        ("corp.example,localhost", "corp.example,localhost,127.0.0.1"),
+        # Elsewhere than alone a star stands for no host at all.
+        ("*", "*"),
+    ],
+)
+def test_hosts_that_the_user_s_proxy_is_not_for_stay_so(said, hosts, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", said)
+    monkeypatch.setenv("no_proxy", said)
+    assert without_proxy() == {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
 def test_campaigns_have_names_on_a_narrow_terminal_too():
