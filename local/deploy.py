@@ -27,7 +27,7 @@ CONFIG_ENVIRONMENT = "local"
 SOURCES = ("template.yaml", "functions", "layers", "statemachines", "models/template.yaml")
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND")
 
-_NOISE = re.compile(r'  File "|    |\[notice\]|Traceback ')
+_NOISE = re.compile(r'^(?:Traceback .*|\[notice\].*|  File ".*(?:\n    .*)*)$', re.MULTILINE)
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".DS_Store")
 
 
@@ -281,5 +281,5 @@ def _sam() -> str:
 
 def _tail(output: str, lines: int = 20) -> str:
     """The end of what a program said, without the frames of its traceback and pip's advertising."""
-    told = [line for line in output.strip().splitlines() if line.strip() and not _NOISE.match(line)]
+    told = [line for line in _NOISE.sub("", output).strip().splitlines() if line.strip()]
     return "\n".join(told[-lines:])

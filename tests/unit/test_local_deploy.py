@@ -45,6 +45,11 @@ def test_overrides_of_the_configuration(configured, expected):
     assert deploy._overrides(configured) == expected
 
 
+def test_what_a_failed_build_said_keeps_what_a_compiler_said():
+    said = "  error: subprocess-exited-with-error\n  ╰─> [2 lines of output]\n      error: command 'gcc' failed\n"
+    assert "command 'gcc' failed" in deploy._tail(said)
+
+
 def test_what_a_failed_build_said_has_its_reason_and_no_frames():
     said = 'Traceback (most recent call last):\n  File "/x.py", line 1, in get\n    return f()\n           ^^^\nOSError: disk\n'
     assert deploy._tail(f"Building\n{said}\n[notice] A new release of pip\n") == "Building\nOSError: disk"
