@@ -160,10 +160,12 @@ class Linking:
         sure = {flow_id: max(confidence(other, member) for other in self.flows[flow_id].members) for flow_id in near}
         joined, size = [], 1
         for flow_id in sorted(near, key=lambda flow_id: (-sure[flow_id], self.flows[flow_id].start, flow_id)):
-            size += len(self.flows[flow_id].members)
-            if sure[flow_id] < LINK_CONFIDENCE or size > MAX_MEMBERS:
+            if sure[flow_id] < LINK_CONFIDENCE:
                 break
-            joined.append(flow_id)
+            # Where it is full, the next one may have room.
+            if size + len(self.flows[flow_id].members) <= MAX_MEMBERS:
+                size += len(self.flows[flow_id].members)
+                joined.append(flow_id)
         return joined
 
     def _member(self, cluster: Json) -> Member:

@@ -149,6 +149,11 @@ def test_full_flow_takes_no_more() -> None:
     assert sorted(len(flow["cluster_ids"]) for flow in flows) == [50, 200, 200]
 
 
+def test_clusters_at_once_fill_one_flow_after_the_other() -> None:
+    flows, _ = update([cluster(f"step-{n:03x}", ["web"], 0.0) for n in range(450)], None)
+    assert sorted(len(flow["cluster_ids"]) for flow in flows) == [50, 200, 200]
+
+
 def test_order_knows_what_a_step_needs() -> None:
     phishing, code, dump, lateral, ransom = (step([t]) for t in ("T1566.001", "T1059.001", "T1003", "T1021", "T1486"))
     for earlier, later in [(phishing, code), (code, dump), (dump, lateral), (lateral, ransom), (phishing, ransom)]:
