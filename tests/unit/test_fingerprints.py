@@ -210,7 +210,42 @@ RECURSIVE = (
 )
 STEP = '  File "/app/t.py", line 5, in walk\n    walk(child)\n'
 
+ASKED = (
+    "System.Net.Http.HttpRequestException: status code does not indicate success: 503 (Service Unavailable).\n"
+    "   at System.Net.Http.HttpResponseMessage.EnsureSuccessStatusCode()\n   at Acme.{}() in /src/T.cs:line 27\n"
+    "   at Acme.{}.RunAsync() in /src/B.cs:line 61"
+)
+QUERY = (
+    'Traceback (most recent call last):\n  File "/app/.venv/lib/python3.12/site-packages/sqlalchemy/default.py", line 9, in'
+    " do_execute\n    cursor.execute(statement)\npsycopg2.errors.UndefinedColumn: column orders.{0} does not exist\n\n"
+    "The above exception was the direct cause of the following exception:\n\nTraceback (most recent call last):\n"
+    '  File "/app/api.py", line 4, in {1}\n    load()\n  File "/app/db.py", line 3, in load\n    session.execute(query)\n'
+    '  File "/app/.venv/lib/python3.12/site-packages/sqlalchemy/default.py", line 9, in do_execute\n'
+    "    cursor.execute(statement)\nsqlalchemy.exc.ProgrammingError: (psycopg2.errors.UndefinedColumn) column orders.{0} "
+    "does not exist"
+)
+GO_PANIC = (
+    '{{"errorMessage":"runtime error: invalid memory address or nil pointer dereference","errorType":"errorString",'
+    '"stackTrace":[{{"path":"codebuild/output/src{}/src/quote/price.go","line":8,"label":"(*Pricer).Quote"}},'
+    '{{"path":"codebuild/output/src{}/src/quote/{}.go","line":3,"label":"run"}}]}}'
+)
+PRISMA = (
+    "PrismaClientKnownRequestError: \nInvalid `prisma.user.create()` invocation in\n/app/src/users.ts:{0}:31\n\n"
+    "  85 const data = map(dto)\n→ {0} return this.prisma.user.create(\nUnique constraint failed on the fields: (`{1}`)\n"
+    "    at async UsersService.create (/app/src/users.ts:{0}:12) {{\n  code: 'P2002'\n}}"
+)
+RAILS = (
+    "ActionView::Template::Error (undefined method `{}' for nil:NilClass\n\n    order.{}\n         ^^^^^^^^^):\n"
+    "app/helpers/price_helper.rb:{}:in `price_tag'"
+)
+
 SAME = {
+    "who else calls what asks a service": (
+        ASKED.format("TaxClient.LookupAsync", "Basket"),
+        ASKED.format("TaxClient.LookupAsync", "Quote"),
+    ),
+    "who else calls a query that cannot be": (QUERY.format("tier", "show"), QUERY.format("tier", "list")),
+    "who else calls a defect in Go, and where it was built": (GO_PANIC.format(1, 1, "a"), GO_PANIC.format(72, 72, "b")),
     "another value": (python(message="'A-100'"), python(message="'B-7'")),
     "another deployment": (python(), python(root="/opt/app/releases/42", line=90)),
     "a developer's machine": (python(), python(root="C:\\Users\\ana\\src\\orders")),
@@ -253,6 +288,25 @@ BOTO = "botocore.exceptions.ClientError: An error occurred ({}) when calling the
 CAUSED = "com.acme.ApiException: rejected\n\tat com.acme.Api.submit(Api.java:7)\nCaused by: {}\n\tat com.acme.{}(X.java:3)\n\t... 1 more"
 
 OTHER = {
+    "another caller of what asks for anybody": (
+        ASKED.format("Client.GetAsync", "Basket"),
+        ASKED.format("Client.GetAsync", "Quote"),
+    ),
+    "a column without quotes": (QUERY.format("tier", "show"), QUERY.format("note", "show")),
+    "a field below lines of code": (PRISMA.format(88, "email"), PRISMA.format(88, "handle")),
+    "a method in a message of several lines": (RAILS.format("name", "n", 1), RAILS.format("currency", "c", 1)),
+    "a missing symbol": (
+        "/app/x.rb:3:in `total': key not found: :branch (KeyError)",
+        "/app/x.rb:3:in `total': key not found: :amount (KeyError)",
+    ),
+    "a unique index of MongoDB": (
+        'MongoServerError: E11000 duplicate key error collection: a.b index: serial_1 dup key: { serial: "X1" }',
+        'MongoServerError: E11000 duplicate key error collection: a.b index: mail_1 dup key: { mail: "X1" }',
+    ),
+    "the reason in a field of its own": (
+        'level=error client=4 msg="connection closed" reason="certificate not registered" remote=10.0.0.1:1',
+        'level=error client=9 msg="connection closed" reason="keep alive timeout" remote=10.0.0.1:1',
+    ),
     "another place": (python(), python(function="discount")),
     "another line of code in one function": (python(), python(source='rate = RATES[order["vat"]]')),
     "another type at one place": (python(), python("TypeError")),

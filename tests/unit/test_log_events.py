@@ -582,3 +582,48 @@ def test_python_trace_split_over_events_ends_with_the_exception_whatever_its_nam
     error = only("Traceback (most recent call last):", '  File "/var/task/app.py", line 3, in read', "    read()", last)
     assert f"{error.type}: {error.message}" == last
     assert len(error.event_ids) == 4
+
+
+def test_statement_of_many_lines_split_over_events_belongs_to_its_error():
+    error = only(
+        "Traceback (most recent call last):",
+        '  File "/app/db.py", line 3, in load',
+        "    session.execute(query)",
+        "sqlalchemy.exc.ProgrammingError: column a.b does not exist",
+        "[SQL: SELECT a.b ",
+        "FROM a ",
+        "WHERE a.id = %(id_1)s]",
+        "(Background on this error at: https://sqlalche.me/e/20/f405)",
+    )
+    assert error.text.endswith("f405)") and len(error.event_ids) == 8
+
+
+def test_message_split_over_events_belongs_to_the_type_above_it():
+    error = only(
+        "2026-11-10T17:53:05.715Z error: unhandled error in POST /api/users",
+        "PrismaClientKnownRequestError: ",
+        "Invalid `prisma.user.create()` invocation in",
+        "/app/src/users.ts:92:35",
+        "  85 const data = map(dto)",
+        "→ 92 return this.prisma.user.create(",
+        "Unique constraint failed on the fields: (`email`)",
+        "    at async UsersService.create (/app/src/users.ts:92:12) {",
+    )
+    assert (error.type, error.message) == (
+        "PrismaClientKnownRequestError",
+        "Unique constraint failed on the fields: (`email`)",
+    )
+    assert error.frames[-1].function.endswith("UsersService.create")
+
+
+def test_what_follows_a_statement_in_brackets_is_another_error():
+    errors = found(
+        "Traceback (most recent call last):",
+        '  File "/app/db.py", line 3, in load',
+        "    session.execute(query)",
+        "sqlalchemy.exc.ProgrammingError: column a.b does not exist",
+        "[SQL: SELECT a.b ",
+        "FROM a]",
+        "payment 12 failed",
+    )
+    assert [error.message.split("\n")[0] for error in errors] == ["column a.b does not exist", "payment 12 failed"]

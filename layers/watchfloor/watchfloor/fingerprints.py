@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from watchfloor.failure_kinds import kinds
 from watchfloor.log_events import ErrorEvent
@@ -30,12 +30,23 @@ _DEFECT_WORDS = """
     NullPointerException ArrayIndexOutOfBoundsException StringIndexOutOfBoundsException IndexOutOfBoundsException
     ClassCastException ArithmeticException ConcurrentModificationException NoSuchElementException
     NullReferenceException IndexOutOfRangeException InvalidCastException DivideByZeroException KeyNotFoundException
+    UndefinedColumn UndefinedTable UndefinedFunction SQLSyntaxErrorException BadSqlGrammarException
     boundsError TypeAssertionError NoMethodError FrozenError DivisionByZeroError FunctionClauseError MatchError CaseClauseError ArithmeticError
     """
 _DEFECTS = frozenset((*_DEFECT_WORDS.split(), "runtime error", "fatal error"))
 # What stands in such a file is called from anywhere, and raised on purpose is what the caller is to answer for.
 _SHARED = re.compile(r"util|helper|common|shared", re.IGNORECASE)
 _RAISED = re.compile(r"raise\b|throw\b")
+# So is a function that is called by what every program does.
+_COMMON_WORDS_TEXT = """
+    get post put patch delete head send call request response fetch http https rest api client clients service services
+    execute exec run query do invoke perform process handle handler read write load save store open connect session base
+    database common core net network json data item items object objects key one all many list find repository repo dao
+    manager wrapper proxy gateway adapter async await with retry retries main index app lambda function sql url new
+    init create make build update insert add remove set
+    """
+_COMMON_WORDS = frozenset(_COMMON_WORDS_TEXT.split())
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # Its collections are the language itself.
 _COLLECTIONS = re.compile(r"java\.util\.[A-Z]|System\.(?:Linq|Collections|Nullable|ThrowHelper)\b")
 
@@ -139,9 +150,10 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
 
 
 def _placed(error: ErrorEvent, main: Raised) -> Raised:
-    """The exception whose frames say where: where a cause shows a library's alone, the nearest one around it."""
+    """The exception at the frames that say where: where its own show a library's alone, of the nearest one around it."""
     around = error.exceptions[: error.exceptions.index(main)] if main in error.exceptions else ()
-    return next((raised for raised in (main, *reversed(around)) if _own(error, raised)), main)
+    frames = next((raised.frames for raised in (main, *reversed(around)) if _own(error, raised)), main.frames)
+    return replace(main, frames=frames)
 
 
 def _contexts(exceptions: Sequence[Raised], main: Raised) -> list[str]:
@@ -215,7 +227,7 @@ def _own(error: ErrorEvent, main: Raised) -> dict[str, Frame]:
         name = place(error.language, frame) if frame.in_app else ""
         if not name:
             continue
-        if not own and _is_defect(main, name, frame):
+        if not own and _stands_alone(main, name, frame):
             count = 1
         # Recursion and its depth say nothing.
         own.setdefault(name, frame)
@@ -224,10 +236,23 @@ def _own(error: ErrorEvent, main: Raised) -> dict[str, Frame]:
     return own
 
 
-def _is_defect(main: Raised, name: str, frame: Frame) -> bool:
+def _stands_alone(main: Raised, name: str, frame: Frame) -> bool:
     if _SHARED.search(name) or _RAISED.match(frame.source.strip()):
         return False
+    if not main.frames[-1].in_app and _says_what(name):
+        # A library failed whom this function asked: the function is the one that asks, whoever calls it.
+        return True
+    # Lambda's Go runtime names the type behind Go's interface: "errorString".
+    if main.message.startswith("runtime error: "):
+        return True
     return _type_name(main.type) in _DEFECTS or _COLLECTIONS.match(main.frames[-1].module) is not None
+
+
+def _says_what(name: str) -> bool:
+    """Whether a place is named after what it is about ("TaxClient.Lookup"), not after what anything does ("Client.Get")."""
+    parts = re.split(r"[.:]+", re.split(r"[/\\]", name)[-1])[-2:]
+    words = [word.lower() for part in parts for word in _WORD.findall(part)]
+    return any(len(word) > 2 and word not in _COMMON_WORDS for word in words)
 
 
 def _shown(error: ErrorEvent, main: Raised) -> str:
@@ -239,7 +264,7 @@ def _shown(error: ErrorEvent, main: Raised) -> str:
         if text not in shown:
             shown.append(text)
     name, innermost = next(iter(own.items()))
-    whoever = ", whoever calls it" if _is_defect(main, name, innermost) else ""
+    whoever = ", whoever calls it" if _stands_alone(main, name, innermost) else ""
     at = f", at “{cut(innermost.source, 200)}”" if innermost.source else ""
     return ", called by ".join(shown) + whoever + at
 
@@ -373,11 +398,15 @@ def _dotnet_place(frame: Frame) -> str:
     return f"{owner}.{function}"
 
 
+# CodeBuild numbers its checkouts.
+_BUILD_FOLDER = re.compile(r"^/?codebuild/output/src\d{1,12}/src/")
+
+
 def _go_place(frame: Frame) -> str:
     function = re.sub(
         r"(?:\.func\d{1,4}|\.gowrap\d{1,4}|\.deferwrap\d{1,4}|\.\d{1,4}|-fm|-range\d{1,3}|\[\.\.\.\])+",
         "",
         frame.function,
     )
-    module = re.sub(r"@v[^/]{1,60}|/v\d{1,3}(?=/|$)", "", frame.module)
+    module = re.sub(r"@v[^/]{1,60}|/v\d{1,3}(?=/|$)", "", _BUILD_FOLDER.sub("", frame.module))
     return f"{module}.{function}"

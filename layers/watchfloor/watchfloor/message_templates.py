@@ -43,6 +43,11 @@ _SYMBOLS = [
             r"((?:relation|column|constraint|table|function|index|type|schema|sequence|foreign key constraint|"
             r"unique constraint|check constraint|role) [\"'`])([A-Za-z_][\w.]{0,100})([\"'`])"
         ),
+        r"(\b(?:column|function|type|schema) )([A-Za-z_][\w.]{0,100})((?:\([^()]{0,200}\))? does not exist)",
+        r"((?i:no such (?:table|column): |invalid (?:column|object) name '))([A-Za-z_][\w.]{0,100})()",
+        r"(\bindex: )([A-Za-z_][\w.\-]{0,100})( dup key)",
+        r"((?i:on the (?:fields?|constraint): ?\(?`))([A-Za-z_]\w{0,100})([^`]{0,20}`)",
+        r"(key not found: )(:[a-z_]\w{0,60})(\b)",
         r"((?i:table|column|for key|field|constraint|foreign key|parameter|argument) ['\"`])([A-Za-z_][\w.]{0,100})(['\"`])",
         r"([\"'])([A-Za-z_][\w.]{0,80})([\"'] (?:is (?:required|missing|not allowed|not set)|must (?:be|have|contain)\b))",
         (

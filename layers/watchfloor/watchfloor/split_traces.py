@@ -60,6 +60,8 @@ class Opened:
     in_go: bool = False
     framed: bool = False
     last_line: str = ""
+    # Lines that its statement or its message may go on for.
+    expected: int = 0
 
     def add(self, body: str) -> None:
         """Takes a further body in, as far as anybody reads."""
@@ -72,12 +74,24 @@ class Opened:
             self.framed = self.framed or language_of_line(line[:_MAX_LINE]) is not None
         last = body.rstrip().rsplit("\n", 1)[-1][:_MAX_LINE]
         self.last_line = last if last.strip() else self.last_line
+        self.expected = _expected(last, self.expected)
         self.foreign, self.apart = 0, False
 
     @property
     def text(self) -> str:
         """All of it."""
         return "\n".join(self.lines)
+
+
+def _expected(line: str, before: int) -> int:
+    """How many more lines may follow as they are: of an SQL statement in brackets, of a message below its type."""
+    if line.startswith("[SQL: ") and not line.endswith("]"):
+        return _MAX_MESSAGE_LINES
+    if line.endswith(":") and (found := header(line)) and not found[1]:
+        return _MAX_MESSAGE_LINES
+    if line.endswith("]") or language_of_line(line):
+        return 0
+    return max(0, before - 1)
 
 
 def assembled(events: Sequence[LogEvent]) -> list[Opened]:
@@ -150,6 +164,8 @@ def _belongs(home: Opened, record: Record, adjacent: bool, following: str) -> bo
     same_request = record.request_id is not None and record.request_id == home.record.request_id
     if record.has_prefix and record.level and not indented:
         return False
+    if adjacent and home.expected and not record.has_prefix:
+        return True
     if (adjacent and (indented or _TRAILER.match(line))) or (indented and language_of_line(home.last_line) == PYTHON):
         return True
     if header(line) and (same_request or not record.has_prefix):

@@ -264,13 +264,16 @@ def _logfmt(text: str) -> dict[str, str]:
     return pairs
 
 
+_CAUSE_KEYS = ("err", "error", "exception", "reason", "cause")
+
+
 def _with_logfmt(record: Record, pairs: dict[str, str]) -> Record:
     level = record.level or level_of(pairs.get("level") or pairs.get("severity") or pairs.get("lvl") or "")
     stack = pairs.get("stack") or pairs.get("stacktrace") or ""
+    cause = next(filter(None, map(pairs.get, _CAUSE_KEYS)), "")
     return replace(
         record,
-        body=joined(pairs.get("msg") or pairs.get("message") or "", pairs.get("err") or pairs.get("error") or "")
-        or record.body,
+        body=joined(pairs.get("msg") or pairs.get("message") or "", cause) or record.body,
         level=level,
         stack=stack.replace("\\n", "\n").replace("\\t", "\t"),
         details=details_of(pairs),

@@ -19,6 +19,8 @@ BARE = re.compile(
 GECKO_FRAME = re.compile(r"^([\w$.<>/*\[\]]{0,200})@((?:https?|file|webpack)://?[^\s]{1,500}?):(\d{1,9}):(\d{1,9})$")
 _CAUSE = re.compile(r"^\s{0,40}(?:\[(?:cause|errors)\]: (?:\[)?|[Cc]aused by: |\[\d{1,3}\]: )")
 _CODE = re.compile(r"^\s{1,40}code: '?([A-Z][A-Z0-9_]{2,60}|[A-Z]\w{2,60}(?:Exception|Error))'?,?$")
+# Prisma shows the call and its lines of code, then says what is wrong with it.
+_EXCERPT = re.compile(r"^Invalid `[^`]{1,200}` invocation.{0,4000}\n→ \d{1,7} [^\n]{0,2000}\n(.{1,4000})$", re.DOTALL)
 # console.error("what was done:", error) writes both into one line.
 _PLAIN_ERROR = re.compile(r"\sError: (.*)", re.DOTALL)
 
@@ -78,5 +80,8 @@ def _named(span: list[str]) -> tuple[str, str]:
     if first is not None and at is not None and any(set(line.strip()) == {"^"} for line in span[:at]):
         first = at
     kind, message = named(span[first:] if first is not None else span)
+    excerpt = _EXCERPT.search(message)
+    if excerpt:
+        message = excerpt[1].strip()
     plain = _PLAIN_ERROR.search(message) if not kind else None
     return ("Error", plain[1].strip()) if plain else (kind, message)

@@ -15,6 +15,8 @@ FRAME = re.compile(
 _REVERSED = "Traceback (most recent call last)"
 _TAIL = re.compile(r"^(.{0,1500}) \(([A-Z][\w:]{1,200})\)$")
 _RAILS = re.compile(r"^([A-Z][\w:]{1,200}) \((.{0,1500})\):?$")
+# A message that shows the code too goes on over further lines.
+_RAILS_OPEN = re.compile(r"^([A-Z][\w:]{1,200}) \(([^()]{1,1500})$")
 
 
 def ruby(lines: list[str]) -> list[Raised]:
@@ -69,4 +71,5 @@ def _named(span: list[str]) -> tuple[str, str]:
             return found[1], found[2]
         if found := _TAIL.match(line.strip()):
             return found[2], found[1]
-    return named(span)
+    opened = next((found for line in span if (found := _RAILS_OPEN.match(line.strip()))), None)
+    return (opened[1], opened[2].strip()) if opened else named(span)
