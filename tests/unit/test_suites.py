@@ -181,6 +181,26 @@ def test_verdict_counts_and_repeats_no_secret():
     assert details["steps"][1] == {"name": "who am I", "status": "not run"}
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, "x" * 285 + "t0p-of-the-suite"),
+        (201, "x" * 105 + "t0p-of-the-suite"),
+        (201, json.dumps({"id": {"a": 't0p-"of-the-suite'}})),
+        (201, json.dumps({"id": {"a": "t0p-ö-of-the-suite"}})),
+    ],
+    ids=["body cut within it", "problem cut within it", "quoted", "not ASCII"],
+)
+def test_verdict_repeats_no_secret_cut_in_two_or_escaped(status, body):
+    read = read_suite(SUITE, "s")
+    failed = answered(read.requests[0], status, {}, body, 5)[0]
+    with pytest.raises(UnmetError) as unmet:
+        verdict(read, "place", [failed], ["t0p-of-the-suite", 't0p-"of-the-suite', "t0p-ö-of-the-suite"])
+    told = str(unmet.value) + json.dumps(unmet.value.details)
+    assert "t0p-" not in told
+    assert "***" in told
+
+
 def test_request_without_an_answer_failed():
     result = unanswered(read_suite(SUITE, "s").requests[1], "nobody answers")
     assert (result["request"], result["status"]) == ("GET /sessions/${session}", "failed")

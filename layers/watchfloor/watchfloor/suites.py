@@ -27,6 +27,8 @@ _MAX_DEPTH = 30
 _MAX_CAPTURED = 4_000
 _BODY_CHARACTERS = 300
 _MAX_PROBLEMS = 10
+# Of a shorter text nobody could tell that it is the secret.
+_LEAST_HIDDEN = 4
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 Title = Annotated[str, Field(min_length=1, max_length=120)]
@@ -265,14 +267,31 @@ def verdict(suite: Suite, place: str, results: Sequence[Mapping[str, Any]], secr
 
 
 def _without(result: Mapping[str, Any], secrets: Sequence[str], redactor: Redactor) -> dict[str, Any]:
+    # As they are, and as JSON has them.
+    forms = {
+        form: None
+        for each in secrets
+        for form in (each, json.dumps(each, ensure_ascii=False)[1:-1], json.dumps(each)[1:-1])
+    }
+
     def clean(value: Any) -> Any:
         if isinstance(value, str):
-            for each in secrets:
-                value = value.replace(each, "***") if len(each) >= 4 else value
+            for form in forms:
+                value = _hidden(value, form) if len(form) >= _LEAST_HIDDEN else value
             return redactor.text(value)
         return [clean(item) for item in value] if isinstance(value, list) else value
 
     return {key: clean(value) for key, value in result.items()}
+
+
+def _hidden(text: str, secret: str) -> str:
+    """The text without a secret, nor the beginning of one where what is shown of an answer ends within it."""
+    text = text.replace(secret, "***")
+    end = len(text.rstrip('"…'))
+    for length in range(len(secret) - 1, _LEAST_HIDDEN - 1, -1):
+        if text.endswith(secret[:length], 0, end):
+            return f"{text[: end - length]}***{text[end:]}"
+    return text
 
 
 def check_secret(reference: SecretReference, prefix: str) -> None:
