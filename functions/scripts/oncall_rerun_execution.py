@@ -10,7 +10,7 @@ from pydantic import Field
 
 from watchfloor.clients.executions import find_execution
 from watchfloor.clients.script_runtime import Script, ScriptRun
-from watchfloor.reruns import check_rerun, is_redriven, next_rerun
+from watchfloor.reruns import check_rerun, is_redriven, next_rerun, outcome
 from watchfloor.scripts import Parameters
 
 # Express executions (`:express:`) cannot be described, so not be run again either.
@@ -57,7 +57,7 @@ def rerun_execution(parameters: RerunExecution, run: ScriptRun) -> dict[str, Any
         lambda seen: seen["status"] != "RUNNING",
         parameters.wait_seconds,
     )
-    return {**result, "status": now["status"], "error": now.get("error"), "cause": (now.get("cause") or "")[:1000]}
+    return {**result, **outcome(now)}
 
 
 script = Script("oncall-rerun-execution", RerunExecution, rerun_execution, risk="medium", environment=os.environ)

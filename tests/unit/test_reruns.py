@@ -3,7 +3,7 @@
 import pytest
 
 from watchfloor.errors import ConflictError
-from watchfloor.reruns import MAX_RERUNS, check_rerun, is_redriven, next_rerun
+from watchfloor.reruns import MAX_RERUNS, check_rerun, is_redriven, next_rerun, outcome
 
 ARN = "arn:aws:states:eu-west-1:1:execution:orders:4711"
 
@@ -57,3 +57,12 @@ def test_next_rerun_is_refused_while_an_earlier_one_runs_unless_forced():
 def test_next_rerun_comes_to_an_end():
     with pytest.raises(ConflictError, match=f"{MAX_RERUNS} times"):
         next_rerun(ARN, lambda _: {"status": "FAILED"}, force=False)
+
+
+def test_outcome_repeats_no_secret_of_a_cause_not_even_one_that_is_cut_in_two():
+    told = outcome({"status": "FAILED", "error": "Broken", "cause": f"{'no ' * 328}password=hunter2-of-the-shop"})
+    assert (told["status"], told["error"], told["cause"][:12]) == ("FAILED", "Broken", "no no no no ")
+    assert "password=" in told["cause"]
+    assert "hu" not in told["cause"]
+    assert len(told["cause"]) <= 1_000
+    assert outcome({"status": "RUNNING"}) == {"status": "RUNNING", "error": None, "cause": ""}

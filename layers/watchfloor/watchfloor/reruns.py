@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from watchfloor.errors import ConflictError
+from watchfloor.redaction import Redactor
 
 MAX_RERUNS = 20
+_CAUSE_CHARACTERS = 1_000
 _NAME_CHARACTERS = 80
 
 
@@ -46,3 +48,9 @@ def next_rerun(execution_arn: str, find: Callable[[str], Mapping[str, Any] | Non
                 f"it was run again already: {again} {earlier['status'].lower()}; set force to do it once more"
             )
     raise ConflictError(f"it was run again {MAX_RERUNS} times already")
+
+
+def outcome(execution: Mapping[str, Any]) -> dict[str, Any]:
+    """How it stands; the cause, which may be anything that a task said, without secrets."""
+    cause = Redactor().start(execution.get("cause") or "", _CAUSE_CHARACTERS)
+    return {"status": execution["status"], "error": execution.get("error"), "cause": cause}
