@@ -295,6 +295,14 @@ OTHER = {
     "a column without quotes": (QUERY.format("tier", "show"), QUERY.format("note", "show")),
     "a field below lines of code": (PRISMA.format(88, "email"), PRISMA.format(88, "handle")),
     "a method in a message of several lines": (RAILS.format("name", "n", 1), RAILS.format("currency", "c", 1)),
+    "a column behind a number of .NET": (
+        "worker: Microsoft.Data.SqlClient.SqlException (0x80131904): Invalid column name 'Sku'.\n   at Acme.A.B() in /s/A.cs:line 1",
+        "worker: Microsoft.Data.SqlClient.SqlException (0x80131904): Invalid column name 'Ean'.\n   at Acme.A.B() in /s/A.cs:line 1",
+    ),
+    "why Active Directory refuses": (
+        "ERROR ldap: 80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data 52e, v4563",
+        "ERROR ldap: 80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data 775, v4563",
+    ),
     "a missing symbol": (
         "/app/x.rb:3:in `total': key not found: :branch (KeyError)",
         "/app/x.rb:3:in `total': key not found: :amount (KeyError)",

@@ -78,7 +78,7 @@ _CODES = re.compile(
     r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|"
     r"(?:with|reason|result|response|decline|answer) code \d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"(?:with|returned|got|answered|reported) error \d{1,5}(?=[\s,;:.)\]\"']|$)|"
-    r"reason:? \d{1,5}(?=[\s,;:.)\]\"']|$)|"
+    r"\berror, data [0-9a-f]{3,8}(?=,)|reason:? \d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|"
     r"Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"

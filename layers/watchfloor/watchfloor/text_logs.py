@@ -24,7 +24,9 @@ _LEVELS = {
     **dict.fromkeys(_ERROR_LEVELS.split(), ERROR),
     **dict.fromkeys(["warn", "warning", "wrn", "warnung", "avertissement", "advertencia"], WARN),
     **dict.fromkeys(["info", "information", "inf", "notice", "log", "ok", "success", "informational"], INFO),
-    **dict.fromkeys(["debug", "dbg", "trace", "trc", "verbose", "vrb", "fine", "finer", "finest", "silly"], DEBUG),
+    **dict.fromkeys(
+        ["debug", "dbug", "dbg", "trace", "trce", "trc", "verbose", "vrb", "fine", "finer", "finest", "silly"], DEBUG
+    ),
 }
 
 
@@ -109,6 +111,8 @@ _LEVEL_UPPER = re.compile(
 _LEVEL_MARKED = re.compile(
     rf"[\[(<]\s?((?i:{_WORDS}))\s?[\])>]:?(?=\s|$)|(?!panic:|fatal error:)({_WORDS.lower()}):(?=\s)"
 )
+# Lambda's .NET runtime: time, request, level and message between tabs.
+_LEVEL_TABBED = re.compile(rf"(?<=\t)({_WORDS.lower()})(?=\t)")
 _LEVEL_LOWER = re.compile(rf"(?:level|severity|lvl|at)=\"?({_WORDS})\"?(?=\s|$)", re.IGNORECASE)
 _PY_BASIC = re.compile(r"([A-Z]{4,8}):([\w.\-]{1,100}):(?=\S)")
 _ID = re.compile(
@@ -162,7 +166,10 @@ def plain(text: str) -> Record:
         elif not level and at == 0 and (match := _PY_BASIC.match(line, at)) and level_of(match[1]):
             level, found = level_of(match[1]), match
         elif not level and (
-            match := _LEVEL_UPPER.match(line, at) or _LEVEL_MARKED.match(line, at) or _LEVEL_LOWER.match(line, at)
+            match := _LEVEL_UPPER.match(line, at)
+            or _LEVEL_MARKED.match(line, at)
+            or _LEVEL_TABBED.match(line, at)
+            or _LEVEL_LOWER.match(line, at)
         ):
             level, found = level_of(next(filter(None, match.groups()))), match
         elif not level and seen_time and (match := _LETTER.match(line, at)):

@@ -31,7 +31,7 @@ _TYPE_ENDING = re.compile(
     r"Unreachable|Retry|Ignore|Stopped|Mismatch|Problem)$"
 )
 _INLINE_TYPE = re.compile(
-    r"(?:^|[\s(\[\"'>=|])([A-Za-z_$][\w$.\\:]{0,200}(?:Error|Exception|Throwable))(?:\)?: (.*)| ?\((.*)\):?|$)",
+    r"(?:^|[\s(\[\"'>=|])([A-Za-z_$][\w$.\\:]{0,200}(?:Error|Exception|Throwable))(?: \((?:0x[0-9A-Fa-f]{8}|\d{1,6})\)(?=: ))?(?:\)?: (.*)| ?\((.*)\):?|$)",
     re.DOTALL,
 )
 
