@@ -44,7 +44,9 @@ def check_endpoint(parameters: Endpoint, run: ScriptRun) -> dict[str, Any]:
         page = web.fetch(parameters.url, parameters.method, headers, follow=parameters.follow_redirects)
     except WebError as error:
         raise UnmetError(str(error), unreached(error, now)) from error
-    problems = [*expectation(parameters).problems(page.status, page.headers, page.text, page.timing.total)]
+    problems = Redactor().lines(
+        expectation(parameters).problems(page.status, page.headers, page.text, page.timing.total)
+    )
     if page.certificate and (days := page.certificate.days_left(now)) < parameters.min_certificate_days:
         problems.append(f"the certificate ends in {days:.0f} days, on {page.certificate.not_after:%Y-%m-%d}")
     result = {"findings": problems or [summary(page)], **shown(page, now)}

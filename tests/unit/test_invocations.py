@@ -21,7 +21,7 @@ def test_error_is_told_by_the_runtime_and_shows_no_secret():
     assert BROKEN.error == {"type": "ValueError", "message": "no price for [EMAIL_1]"}
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}"])
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", "[" * 100_000])
 def test_error_that_says_nothing_of_itself_has_lambda_s_word(text):
     assert Outcome(text, 5, "Unhandled").error == {"type": "Unhandled", "message": ""}
 
@@ -32,6 +32,12 @@ def test_problems_of_a_call_that_should_go_well():
     assert problems(WELL, max_ms=12) == ["it should take at most 12 ms, and took 12 ms"]
     assert problems(BROKEN) == ["it ended with ValueError: no price for [EMAIL_1]"]
     assert "$.total should hold a value" in problems(BROKEN, checks=[total])[1]
+
+
+def test_problems_repeat_no_secret_of_the_answer():
+    check = ValueCheck.model_validate({"path": "$.user", "equals": "ann"})
+    (said,) = problems(Outcome('{"user": {"mail": "anna@example.com", "password": "hunter2"}}', 5), checks=[check])
+    assert said == '$.user should be equal to "ann", and is {"mail": "[EMAIL_1]", "password": "[PASSWORD_1]"}'
 
 
 def test_problems_of_a_call_that_should_fail():

@@ -66,6 +66,15 @@ def test_endpoint_that_falls_short_is_a_conflict_with_everything_named(world, se
     assert "the status should be 200, and is 404" in answer.error["message"]
 
 
+def test_endpoint_that_falls_short_has_its_secrets_kept(world, server):
+    server.answers["/user"] = (200, {}, b'{"mail": "anna@example.com", "password": "hunter2"}')
+    answer = world.call(NAME, {"url": f"{server.url}/user", "body_contains": "version"})
+    assert 'begins with "{' in answer.error["message"].replace("\\", "")
+    for secret in ("anna@example.com", "hunter2"):
+        assert secret not in str(answer.body)
+        assert secret not in str(world.records(NAME))
+
+
 def test_endpoint_that_does_not_answer_says_how_far_it_came(world):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

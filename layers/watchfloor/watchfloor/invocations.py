@@ -45,7 +45,7 @@ class Outcome:
             return None
         try:
             said = json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             said = {}
         said = said if isinstance(said, dict) else {}
         return {
@@ -75,7 +75,7 @@ def about_function(configuration: Mapping[str, Any]) -> dict[str, Any]:
 def problems(
     outcome: Outcome, *, expect_error: str | None = None, max_ms: int | None = None, checks: Sequence[ValueCheck] = ()
 ) -> list[str]:
-    """In which ways a call did not go as it should."""
+    """In which ways a call did not go as it should, without secrets."""
     found, error = [], outcome.error
     if expect_error and (error or {}).get("type") != expect_error:
         ended = f"with {error['type']}" if error else "without an error"
@@ -85,7 +85,7 @@ def problems(
     if max_ms and outcome.milliseconds > max_ms:
         found.append(f"it should take at most {max_ms} ms, and took {outcome.milliseconds:.0f} ms")
     if checks:
-        found += json_problems(checks, outcome.text)
+        found += Redactor().lines(json_problems(checks, outcome.text))
     return found
 
 
