@@ -114,11 +114,12 @@ _TALKS_TO_MODEL = re.compile(
     r"\b(?:ignore|ignoriere|ignora|ignorez|disregard|forget|override|bypass|vergiss|olvida|oubliez?)\b.{0,40}"
     r"\b(?:instruc\w*|(?:the|your|all|these|previous|prior) rules|prompts?|guidelines?|anweisung\w*|regeln|consignes)\b"
     r"|\b(?:ignore|disregard|forget)\b.{0,20}\b(?:previous|prior|above|preceding|everything|anything)\b"
-    r"|\bsystem[ _-]?(?:prompt|instruction)s?\b|\b(?:new|this is a) system message\b"
+    r"|\bsystem[ _-]?(?:prompt|instruction)s?\b|\b(?:new|this is a) system message\b|\bsystem message:? ?you\b"
     r"|\b(?:you are|act as|pretend to be|du bist)\b.{0,20}\b(?:ai|assistant|model|chatbot|llm|gpt|assistent)\b"
     # An application may speak of its own: "rate limit reached for gpt-4", "request to the assistant failed".
     r"|\b(?:dear|hey|hi|hello|attention|(?:note|notice|memo|message|hint|instructions?|order)s? (?:to|for))\b,?"
     r".{0,12}\b(?:ais?|assistants?|llms?|gpt|language models?|chatbots?)\b"
+    r"|(?:^|[^\w\s,] ?)(?:to|for) (?:[a-z]+ ){0,3}(?:ais?|assistants?|llms?|gpt|language models?|chatbots?)(?: [a-z]+)?:"
     r"|\b(?:ais?|assistants?|llms?|gpt|models?|chatbots?) (?:that |who |which )?(?:is |are )?"
     r"(?:reading|reads?|analy[sz]ing|summari[sz]ing|triaging|explaining) (?:this|these|the log)\b"
     r"|\b(?:new|updated|following|important)\s+instructions?\b|\bdeveloper mode\b|\bjailbreak\b"
@@ -129,7 +130,7 @@ _TALKS_TO_MODEL = re.compile(
     r"|\b(?:set|mark|make|change)\b.{0,20}\bverdict\b|\bverdict\b\W{0,3}(?:is|to|must be|=|:)?\W{0,3}\bconfirmed\b"
     r"|\bcertainty\b.{0,12}\bsure\b"
     r"|\b(?:include|embed)\b.{0,40}\b(?:link|url|image)\b"
-    r"|\b(?:add|append|insert|put)\b.{0,40}\b(?:link|url|image)\b.{0,20}(?:https?:|\bto (?:your|the) (?:answer|next))|\b(?:click|log ?in at)\b.{0,20}https?://"
+    r"|\b(?:add|append|insert|put)\b.{0,40}\b(?:link|url|image)\b.{0,20}(?:https?:|\b(?:to|in|into) (?:your|the) (?:answer|next))|\b(?:click|log ?in at)\b.{0,20}https?://"
     r"|\bcite\b.{0,20}\blines?\b|\bdo not (?:mention|cite|report|reveal|tell)\b"
     r"|\b(?:reveal|print|repeat|leak|exfiltrate|disclose)\b.{0,40}\b(?:prompt|secrets?|api keys?|instructions?|evidence)\b",
     re.IGNORECASE,
