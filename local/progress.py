@@ -15,7 +15,6 @@ from rich.live import Live
 from rich.table import Table
 
 POLL_SECONDS = 0.3
-PIPELINE_ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
 # Choice, Pass and Succeed take no time and would only fill the screen.
 _SHOWN = ("TaskStateEntered", "WaitStateEntered", "MapStateEntered", "ParallelStateEntered")
 _MARKS = {"running": "▶", "done": "✓", "failed": "✗"}

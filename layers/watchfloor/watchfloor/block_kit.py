@@ -15,7 +15,6 @@ from watchfloor.markup import length
 
 Json = dict[str, Any]
 
-MAX_BLOCKS = 50
 MAX_MESSAGE_CHARACTERS = 13_000
 MAX_SECTION_CHARACTERS = 3_000
 MAX_HEADER_CHARACTERS = 150
