@@ -239,7 +239,16 @@ RAILS = (
     "app/helpers/price_helper.rb:{}:in `price_tag'"
 )
 
+LOGGED = (
+    '{{"level":"error","msg":"load order","error":"query order: no rows","stacktrace":"github.com/acme/shop/{0}.Load\\n'
+    '\\t/src/{1}.go:61\\ngithub.com/acme/shop/web.{2}\\n\\t/src/web.go:40"}}'
+)
+
 SAME = {
+    "who calls what logs in Go": (
+        LOGGED.format("orders.(*Repo)", "orders", "Get"),
+        LOGGED.format("orders.(*Repo)", "orders", "Cancel"),
+    ),
     "who else calls what asks a service": (
         ASKED.format("TaxClient.LookupAsync", "Basket"),
         ASKED.format("TaxClient.LookupAsync", "Quote"),
@@ -302,6 +311,38 @@ OTHER = {
     "why Active Directory refuses": (
         "ERROR ldap: 80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data 52e, v4563",
         "ERROR ldap: 80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data 775, v4563",
+    ),
+    "who calls what logs for anybody in Go": (
+        LOGGED.format("client.(*Client)", "client", "Get"),
+        LOGGED.format("client.(*Client)", "client", "Cancel"),
+    ),
+    "what Rails did not find": (
+        "/app/x.rb:3:in `call': Couldn't find Plan with 'id'=4 (ActiveRecord::RecordNotFound)",
+        "/app/x.rb:3:in `call': Couldn't find User with 'id'=4 (ActiveRecord::RecordNotFound)",
+    ),
+    "what Django did not find": (
+        python("app.DoesNotExist", "Plan matching query does not exist."),
+        python("app.DoesNotExist", "User matching query does not exist."),
+    ),
+    "what Hibernate did not find": (
+        java("jakarta.persistence.EntityNotFoundException", "Unable to find com.acme.Plan with id 4"),
+        java("jakarta.persistence.EntityNotFoundException", "Unable to find com.acme.User with id 4"),
+    ),
+    "a placeholder of the configuration": (
+        java(message="Could not resolve placeholder 'pay.url' in value \"${pay.url}\""),
+        java(message="Could not resolve placeholder 'pay.key' in value \"${pay.key}\""),
+    ),
+    "what Mongoose could not cast": (
+        node(message='CastError: Cast to ObjectId failed for value "x1" (type string) at path "_id" for model "Plan"'),
+        node(message='CastError: Cast to ObjectId failed for value "x1" (type string) at path "_id" for model "User"'),
+    ),
+    "what Laravel did not find": (
+        java(message="No query results for model [App\\Plan] 4"),
+        java(message="No query results for model [App\\User] 4"),
+    ),
+    "a property of the configuration": (
+        java("java.util.NoSuchElementException", "SRCFG00014: The config property pay.url is required but not found"),
+        java("java.util.NoSuchElementException", "SRCFG00014: The config property pay.key is required but not found"),
     ),
     "a missing symbol": (
         "/app/x.rb:3:in `total': key not found: :branch (KeyError)",

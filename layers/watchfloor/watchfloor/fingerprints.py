@@ -239,7 +239,9 @@ def _own(error: ErrorEvent, main: Raised) -> dict[str, Frame]:
 def _stands_alone(main: Raised, name: str, frame: Frame) -> bool:
     if _SHARED.search(name) or _RAISED.match(frame.source.strip()):
         return False
-    if not main.frames[-1].in_app and _says_what(name):
+    # Go's errors have no trace of their own: a logger shows where it was called.
+    is_logged = not main.type and frame.file.endswith(".go")
+    if (is_logged or not main.frames[-1].in_app) and _says_what(name):
         # A library failed whom this function asked: the function is the one that asks, whoever calls it.
         return True
     # Lambda's Go runtime names the type behind Go's interface: "errorString".
@@ -250,7 +252,9 @@ def _stands_alone(main: Raised, name: str, frame: Frame) -> bool:
 
 def _says_what(name: str) -> bool:
     """Whether a place is named after what it is about ("TaxClient.Lookup"), not after what anything does ("Client.Get")."""
-    parts = re.split(r"[.:]+", re.split(r"[/\\]", name)[-1])[-2:]
+    parts = re.split(r"[.:]+", re.split(r"[/\\]", name)[-1])
+    # In Go the package is a part of the name: "orders.(*Repo).Load".
+    parts = parts[-3:] if "(*" in name else parts[-2:]
     words = [word.lower() for part in parts for word in _WORD.findall(part)]
     return any(len(word) > 2 and word not in _COMMON_WORDS for word in words)
 

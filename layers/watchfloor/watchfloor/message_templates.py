@@ -47,6 +47,12 @@ _SYMBOLS = [
         r"((?i:no such (?:table|column): |invalid (?:column|object) name '))([A-Za-z_][\w.]{0,100})()",
         r"(\bindex: )([A-Za-z_][\w.\-]{0,100})( dup key)",
         r"((?i:on the (?:fields?|constraint): ?\(?`))([A-Za-z_]\w{0,100})([^`]{0,20}`)",
+        # The kind of record that an ORM did not find.
+        r"((?:Couldn't|Unable to|Could not) find (?:all )?)([A-Z]\w{0,80}|[a-z][\w.$]{0,160}\.[A-Z][\w$]{0,80})( with\b)",
+        r"(^|\s)([A-Z]\w{0,80})( matching query does not exist)",
+        r"((?:for model|at path|resolve placeholder) [\"'])([A-Za-z_][\w.\-]{0,100})([\"'])",
+        r"(No query results for model \[)([\w\\]{1,160})(\])",
+        r"(\bconfig property )([A-Za-z][\w.\-]{0,100})( is required)",
         r"(key not found: )(:[a-z_]\w{0,60})(\b)",
         r"((?i:table|column|for key|field|constraint|foreign key|parameter|argument) ['\"`])([A-Za-z_][\w.]{0,100})(['\"`])",
         r"([\"'])([A-Za-z_][\w.]{0,80})([\"'] (?:is (?:required|missing|not allowed|not set)|must (?:be|have|contain)\b))",
