@@ -344,6 +344,10 @@ OTHER = {
         java("java.util.NoSuchElementException", "SRCFG00014: The config property pay.url is required but not found"),
         java("java.util.NoSuchElementException", "SRCFG00014: The config property pay.key is required but not found"),
     ),
+    "an action of a Rails controller": (
+        "method=POST path=/orders/4 controller=OrdersController action=cancel status=500 error='Boom' duration=4.1",
+        "method=POST path=/orders/7 controller=OrdersController action=refund status=500 error='Boom' duration=2.0",
+    ),
     "a missing symbol": (
         "/app/x.rb:3:in `total': key not found: :branch (KeyError)",
         "/app/x.rb:3:in `total': key not found: :amount (KeyError)",

@@ -144,7 +144,7 @@ _PAIR = re.compile(r"\b([A-Za-z_][\w.\-]{0,60})=([^\s,;()\[\]{}<>\"']{1,300})")
 _FIGURES = re.compile(rf"(?<=\w)[.,]?\s?\((?:[\w.\-]{{1,60}}={re.escape(MASK)}[,;]?\s?){{1,20}}\)[.\s]{{0,4}}$")
 _KEPT_PAIRS_WORDS = """
     code error err type op operation reason method errno status statuscode status_code errorcode error_code exception
-    kind state grpc_code cause desc
+    kind state grpc_code cause desc controller action
     """
 _KEPT_PAIRS = frozenset(_KEPT_PAIRS_WORDS.split())
 _NAME = re.compile(r"[A-Za-z_.]{1,60}|[A-Z]{1,6}-?\d{1,5}")
