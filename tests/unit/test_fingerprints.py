@@ -301,6 +301,10 @@ OTHER = {
         ASKED.format("Client.GetAsync", "Basket"),
         ASKED.format("Client.GetAsync", "Quote"),
     ),
+    "another caller of what publishes for anybody": (
+        ASKED.format("KafkaPublisher.Publish", "Basket"),
+        ASKED.format("KafkaPublisher.Publish", "Quote"),
+    ),
     "a column without quotes": (QUERY.format("tier", "show"), QUERY.format("note", "show")),
     "a field below lines of code": (PRISMA.format(88, "email"), PRISMA.format(88, "handle")),
     "a method in a message of several lines": (RAILS.format("name", "n", 1), RAILS.format("currency", "c", 1)),

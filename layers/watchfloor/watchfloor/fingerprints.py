@@ -43,7 +43,9 @@ _COMMON_WORDS_TEXT = """
     execute exec run query do invoke perform process handle handler read write load save store open connect session base
     database common core net network json data item items object objects key one all many list find repository repo dao
     manager wrapper proxy gateway adapter async await with retry retries main index app lambda function sql url new
-    init create make build update insert add remove set
+    init create make build update insert add remove set cache redis queue broker bus store storage bucket kafka mongo
+    dynamo dynamodb postgres mysql grpc soap graphql rpc file files stream transport connection pool transaction publish
+    publisher producer message messages event events table row rows caller sender
     """
 _COMMON_WORDS = frozenset(_COMMON_WORDS_TEXT.split())
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
