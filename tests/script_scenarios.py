@@ -274,16 +274,15 @@ class Shop:
     def rings(self) -> bool:
         return self.cloudwatch.describe_alarms(AlarmNames=[self.alarm()])["MetricAlarms"][0]["ActionsEnabled"]
 
-    def schedules(self) -> list[Json]:
-        """Ends of silences that are to come."""
-        names = [row["Name"] for row in self.scheduler.list_schedules()["Schedules"] if "-silence-" in row["Name"]]
-        return [self.scheduler.get_schedule(Name=name) for name in names]
+    def schedules(self) -> list[str]:
+        """Names of the ends of silences that are to come."""
+        return [row["Name"] for row in self.scheduler.list_schedules()["Schedules"] if "-silence-" in row["Name"]]
 
     def loud(self) -> str:
         """The alarm, not silent."""
         self.cloudwatch.enable_alarm_actions(AlarmNames=[self.alarm()])
-        for schedule in self.schedules():
-            self.scheduler.delete_schedule(Name=schedule["Name"])
+        for name in self.schedules():
+            self.scheduler.delete_schedule(Name=name)
         return self.alarm()
 
     @cache  # noqa: B019
@@ -644,7 +643,8 @@ def alarm_silenced(place: Shop) -> None:
 def silence_extended(place: Shop) -> None:
     first = place.call("oncall-silence-alarm", _silence(place.loud(), 5)).done()["silent_until"]
     result = place.call("oncall-silence-alarm", _silence(place.alarm(), 60)).done()
-    if not result["extended"] or place.schedules()[0]["ScheduleExpression"] <= f"at({first})":
+    (name,) = place.schedules()
+    if not result["extended"] or place.scheduler.get_schedule(Name=name)["ScheduleExpression"] <= f"at({first})":
         raise Missing("the end was not moved")
     place.loud()
 
@@ -667,7 +667,8 @@ def silence_ends_by_itself(place: Shop) -> None:
 
 def hasten(place: Shop) -> None:
     """Let a silence end now."""
-    (schedule,) = place.schedules()
+    (name,) = place.schedules()
+    schedule = place.scheduler.get_schedule(Name=name)
     now = time.strftime("at(%Y-%m-%dT%H:%M:%S)", time.gmtime())
     kept = ("Name", "FlexibleTimeWindow", "Target", "ActionAfterCompletion")
     place.scheduler.update_schedule(**{name: schedule[name] for name in kept}, ScheduleExpression=now)
