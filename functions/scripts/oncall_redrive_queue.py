@@ -32,7 +32,8 @@ def redrive_queue(parameters: RedriveQueue, run: ScriptRun) -> dict[str, Any]:
     sqs, to_queue_name = run.read("sqs"), parameters.to_queue_name
     queue = find_queue(sqs, parameters.queue_name)
     sources = source_names(sqs, queue)
-    check_move(queue, sources, newest_move(sqs, queue), to_queue_name)
+    # Moves are listed of dead-letter queues only.
+    check_move(queue, sources, newest_move(sqs, queue) if sources else {}, to_queue_name)
     arguments: dict[str, Any] = {"SourceArn": queue.arn}
     if to_queue_name:
         arguments["DestinationArn"] = find_queue(sqs, to_queue_name).arn
