@@ -176,6 +176,29 @@ def test_panic_of_gos_runtime_is_a_defect(message):
     assert of(trace % "upload").value == of(trace % "replay").value
 
 
+def test_panics_of_gos_runtime_at_one_place_are_told_apart_as_by_type():
+    trace = "panic: {}\n\ngoroutine 1 [running]:\nmain.parse()\n\t/src/parse.go:4 +0x1"
+    index = "runtime error: index out of range [{}] with length 3"
+    nil = "runtime error: invalid memory address or nil pointer dereference"
+    assert of(trace.format(index.format(7))).value == of(trace.format(index.format(9))).value
+    values = {of(trace.format(message)).value for message in (index, nil, "assignment to entry in nil map")}
+    assert len(values) == 3
+    assert "told apart by: index out of range" in of(trace.format(index)).reason
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{{"ts":"2026-11-01T10:00:00Z","lvl":"ERROR","ctx":{{"class":"{}","jid":"a1b2"}},"msg":"Net::ReadTimeout"}}',
+        '{{"level":"error","class":"{}","jid":"a1b2","message":"Net::ReadTimeout"}}',
+        "2026-11-01T10:00:00Z pid=1 tid=abc class={} jid=a1b2 ERROR: Net::ReadTimeout",
+    ],
+)
+def test_which_job_of_a_queue_failed_where_no_trace_says(line):
+    assert of(line.format("FilingJob")).value != of(line.format("Tax::RefundJob")).value
+    assert of(line.format("FilingJob")).value == of(line.format("FilingJob").replace("a1b2", "c3d4")).value
+
+
 def test_kind_of_failure_tells_problems_of_one_place_and_type_apart():
     trace = "JsonWebTokenError: {}\n    at verify (/var/task/node_modules/jsonwebtoken/verify.js:70:17)\n    at authorize (/var/task/auth.js:9:20)"
     assert of(trace.format("invalid signature")).value != of(trace.format("jwt malformed")).value
@@ -583,6 +606,14 @@ def test_fingerprint_unknown_way_to_split():
         ("upload of lease 452.pdf failed", "upload of * failed"),
         ("failed writing 452.pdf", "failed writing *"),
         ("answered with code 51", "answered with code 51"),
+        ("declined with code IND-181-01 after 7s", "declined with code ind-181-01 after *"),
+        ("error code: E1234 for 7", "error code: e1234 for *"),
+        ("no coupon code SAVE20", "no coupon code *"),
+        ("killed by signal 9", "killed by signal 9"),
+        ("lost contact with signal 98", "lost contact with signal *"),
+        ("lost contact with signal 4795", "lost contact with signal *"),
+        ("login of t-hayashi (t.h@acme.example) refused", "login of * refused"),
+        ("login refused (t.h@acme.example)", "login refused *"),
         ("Value cannot be null. (Parameter 'address')", "value cannot be null parameter address"),
         ("", ""),
     ],

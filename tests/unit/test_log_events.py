@@ -447,6 +447,11 @@ def test_errors_in_carriage_returns_and_escaped_line_ends():
         assert only(text).frames[-1].function == "b"
 
 
+def test_level_behind_the_message_is_the_developers():
+    assert only("2026/11/01 10:00:00 queue: refused (retry in 31s) level=error").level == "ERROR"
+    assert not found("2026/11/01 10:00:00 queue: waiting (retry in 31s) level=info", "log level=error set successfully")
+
+
 def test_error_event_survives_json():
     for error in (only("\n".join(JAVA)), only('{"level":"error","msg":"x","err":{"code":"ECONNRESET"}}')):
         assert ErrorEvent.from_dict(json.loads(json.dumps(error.to_dict()))) == error

@@ -34,6 +34,7 @@ _DEFECT_WORDS = """
     boundsError TypeAssertionError NoMethodError FrozenError DivisionByZeroError FunctionClauseError MatchError CaseClauseError ArithmeticError
     """
 _DEFECTS = frozenset((*_DEFECT_WORDS.split(), "runtime error", "fatal error"))
+_RUNTIME_ERROR = re.compile(r"(?:runtime error: )?([a-z][a-z ]{2,80})")
 # What stands in such a file is called from anywhere, and raised on purpose is what the caller is to answer for.
 _SHARED = re.compile(r"util|helper|common|shared", re.IGNORECASE)
 _RAISED = re.compile(r"raise\b|throw\b")
@@ -187,6 +188,9 @@ def _members(error: ErrorEvent, members: list[Raised]) -> tuple[str, list[str], 
 def _told_apart(main: Raised) -> list[str]:
     told = symbols(main.message)
     name = _type_name(main.type)
+    if name == "runtime error" and (found := _RUNTIME_ERROR.match(main.message)):
+        # What other languages have types for.
+        told.append(found[1].strip())
     if name not in _DEFECTS and not _UNREADABLE.search(name):
         told += [kind for kind in kinds(main.message) if kind not in told]
     return [*told, f"code={main.code}"] if main.code else told

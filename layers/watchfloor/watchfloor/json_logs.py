@@ -64,6 +64,9 @@ _SHORT_LEVELS: dict[Any, str] = {"F": ERROR, "E": ERROR, "W": WARN, "I": INFO}
 _ANYWHERE = frozenset(["errortype", "errormessage", "stacktrace", "stack_trace"])
 # So does such an object, whatever it stands in.
 _OBJECTS = frozenset(["error", "err", "exception", "thrown", "throwable"])
+# Which job of a queue it was, as its runner names the class (Sidekiq, Active Job, Resque).
+_JOB = ["ctx.class", "ctx.job.class", "context.job.class", "job.class", "job_class"]
+_JOB_CLASS = re.compile(r"[A-Z]\w{0,80}(?:::[A-Z]\w{0,80}){0,6}")
 _PLATFORM = ["type", "record.status", "record.errortype"]
 
 
@@ -114,8 +117,16 @@ def structured(data: dict[str, Any], *, depth: int = 0) -> Record:
         explicit=explicit_of(next((fields[key] for key in _EXPLICIT if fields.get(key)), None)),
         has_prefix=bool(level or inner.has_prefix),
         structured=True,
-        details=details_of(fields) + tuple((key, fields[key]) for key in _PLATFORM if isinstance(fields.get(key), str)),
+        details=details_of(fields)
+        + _job(fields)
+        + tuple((key, fields[key]) for key in _PLATFORM if isinstance(fields.get(key), str)),
     )
+
+
+def _job(fields: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    keys = [*_JOB, "class"] if "jid" in fields else _JOB
+    name = _text(fields, keys)
+    return (("job", name),) if _JOB_CLASS.fullmatch(name) else ()
 
 
 def _fields(data: dict[str, Any]) -> dict[str, Any]:

@@ -83,10 +83,12 @@ _CODES = re.compile(
     r"http_status)[ =:]{1,2}\"?[1-5]\d\d(?=[\s,;:.)\]\"']|$)|"
     r"(?:error|err|return|result|exit) ?code[ =:]{1,2}\"?-?\d{1,6}(?=[\s,;:.)\]\"']|$)|"
     r"(?:with|reason|result|response|decline|answer) code \d{1,5}(?=[\s,;:.)\]\"']|$)|"
+    r"(?:with|error|reason|result|response|return|status|fault|reject|rejection|decline) code[ =:]{1,2}\"?"
+    r"(?=[A-Z_.\-]{0,20}\d)[A-Z][A-Z\d]{0,12}(?:[_.\-][A-Z\d]{1,12}){0,4}(?=[\s,;:.)\]\"']|$)|"
     r"(?:with|returned|got|answered|reported) error \d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"\berror, data [0-9a-f]{3,8}(?=,)|reason:? \d{1,5}(?=[\s,;:.)\]\"']|$)|"
     r"code[=:] ?\"?\d{1,5}(?=[\s,;:.)\]\"']|$)|"
-    r"signal:? ?\d{1,2}|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|"
+    r"signal:? ?(?:[1-5]?\d|6[0-4])(?!\w)|[45]\d\d (?:Client Error|Server Error|Bad Gateway|Service Unavailable|Internal Server Error|"
     r"Gateway Time-?out|Too Many Requests|Not Found|Forbidden|Unauthorized|Bad Request)|"
     r"0x8[0-9A-Fa-f]{7}|(?:ERROR|Error) \d{4} \([0-9A-Z]{5}\)|(?:CS|TS|PLS-|PG|MY)\d{4,5})|(?<!\w)\(\d{4}, "
 )
@@ -105,6 +107,8 @@ _PAYLOADS = re.compile(
 )
 _URL = re.compile(r"\b[a-z][a-z0-9+.\-]{1,20}://[^\s\"'<>\\^`{|}\]),;]{1,1000}", re.IGNORECASE)
 _MAIL = re.compile(r"[\w.+\-]{1,64}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,6}")
+# "login of ann (ann@example.com)": whose the address is.
+_MAIL_OF = re.compile(rf"(\b(?:of|for|by|from|to) )[\w.\-]{{2,60}}(?= [(<]{_MAIL.pattern}[)>])")
 _ARN = re.compile(r"\barn:aws[\w\-]{0,10}:[^\s\"',;)\]]{1,400}")
 _UUID = re.compile(
     r"\b[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}\b",
@@ -199,6 +203,7 @@ def template(message: str) -> str:
     line = first_line(message)[:MAX_TEMPLATE].replace(_KEEP_OPEN, "").replace(_KEEP_CLOSE, "")
     kept: list[str] = []
     text = _UNEXPECTED.sub(rf"\1 {MASK}", _PAYLOADS.sub(" ", _kept(line, kept)))
+    text = _MAIL_OF.sub(rf"\1{MASK}", text)
     for pattern in (_URL, _ARN, _MAIL, _UUID, _STAMP):
         text = pattern.sub(MASK, text)
     text = _SINGLE.sub(_quoted, _DOUBLE.sub(_quoted, text))

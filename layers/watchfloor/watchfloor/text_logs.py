@@ -114,6 +114,8 @@ _LEVEL_MARKED = re.compile(
 # Lambda's .NET runtime: time, request, level and message between tabs.
 _LEVEL_TABBED = re.compile(rf"(?<=\t)({_WORDS.lower()})(?=\t)")
 _LEVEL_LOWER = re.compile(rf"(?:level|severity|lvl|at)=\"?({_WORDS})\"?(?=\s|$)", re.IGNORECASE)
+# Behind the message; "log level=error set successfully" speaks of one.
+_LEVEL_PAIR = re.compile(r"(?<![a-z]\s)(?<=\s)(?:level|severity|lvl)=\"?(error|err|fatal|panic)\"?(?=\s|$)")
 _PY_BASIC = re.compile(r"([A-Z]{4,8}):([\w.\-]{1,100}):(?=\S)")
 _ID = re.compile(
     rf"(?:(?:RequestId|request[_ -]?id|req[_-]?id|requestId)[:=] ?)?[\[(]?(?:({_UUID})|(?:req|"
@@ -138,6 +140,8 @@ _PAIR = re.compile(
     r"(?:ts|time|timestamp|t|at|pid|tid|jid|class|elapsed|caller|logger|thread|span_id|trace_id|"
     r"host)=(?:\"[^\"]{0,160}\"|\S{1,160})(?=\s)"
 )
+# Sidekiq says before every line which job it was.
+_JOB = re.compile(r"\bclass=([A-Z][\w:]{0,160})(?=\s|$)")
 _SEPARATOR = re.compile(r"(?:\t|\s{0,20}\|\s?|\s?---?\s|\s?[-–|>:]\s|\s{1,20})")
 _REQUEST = re.compile(rf"\b(?:aws_?)?request[_ -]?id[\"']?[:=]\s?[\"']?({_UUID}|[\w\-]{{6,64}})", re.IGNORECASE)
 _FINGERPRINT = re.compile(r"(?:^|\s)(?:error[._])?fingerprint=\"?([^\s\"]{1,200})")
@@ -212,9 +216,18 @@ def plain(text: str) -> Record:
     logfmt = _logfmt(body) if "msg=" in body or "message=" in body or _KLOG_QUOTED.match(body) else None
     if request is None and (match := _REQUEST.search(line)):
         request = match[1]
+    if level is None and (match := _LEVEL_PAIR.search(line, at)):
+        level = level_of(match[1])
     explicit = _FINGERPRINT.search(line)
+    prefix = line[:at]
+    job = _JOB.search(prefix) if "jid=" in prefix else None
     record = Record(
-        whole, level, request_id=request, has_prefix=at > 0, explicit=explicit_of(explicit[1]) if explicit else None
+        whole,
+        level,
+        request_id=request,
+        has_prefix=at > 0,
+        explicit=explicit_of(explicit[1]) if explicit else None,
+        details=(("job", job[1]),) if job else (),
     )
     return _with_logfmt(record, logfmt) if logfmt else record
 
