@@ -447,6 +447,11 @@ def test_errors_in_carriage_returns_and_escaped_line_ends():
         assert only(text).frames[-1].function == "b"
 
 
+def test_what_is_down_failed_and_what_went_down_by_a_figure_did_not():
+    assert only("lb01 haproxy[7]: Server tiles/t2 is DOWN, reason: Layer7 wrong status, code: 503")
+    assert not found("traffic is down 20%", "latency went down to 5 ms", "load is down by half")
+
+
 def test_level_behind_the_message_is_the_developers():
     assert only("2026/11/01 10:00:00 queue: refused (retry in 31s) level=error").level == "ERROR"
     assert not found("2026/11/01 10:00:00 queue: waiting (retry in 31s) level=info", "log level=error set successfully")

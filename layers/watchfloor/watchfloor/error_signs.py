@@ -66,7 +66,7 @@ _FAILURE = re.compile(
     r"broken pipe|reset by peer|core dumped|"
     r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|"
     r"lost connection|must not be|is null|already in use|exhausted|too many|too large|unhealthy|mismatch|expired|"
-    r"already (?:taken|exists|booked|reserved|claimed)|abend|abended|died|not responding|unresponsive|no response|"
+    r"already (?:taken|exists|booked|reserved|claimed)|abend|abended|died|(?:is|went) down(?! (?:to|by|from|\d))|not responding|unresponsive|no response|"
     r"gave up|giving up|overflow|out of range|insufficient|malformed|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|"
     r"fallito|falhou|fout|mislukt)\b|\bERR!",
     re.IGNORECASE,
