@@ -615,6 +615,15 @@ def test_fingerprint_unknown_way_to_split():
         ("login of t-hayashi (t.h@acme.example) refused", "login of * refused"),
         ("login refused (t.h@acme.example)", "login refused *"),
         ("Value cannot be null. (Parameter 'address')", "value cannot be null parameter address"),
+        ('relation "invoices_2026_03" does not exist', "relation invoices_* does not exist"),
+        ('relation "log_y2026m03_pkey" does not exist', "relation log_*_pkey does not exist"),
+        ("Invalid object name 'moves_202601'.", "invalid object name moves_*"),
+        ('relation "users_v2" does not exist', "relation users_v2 does not exist"),
+        ("volume / is full", "volume * is full"),
+        ("timed out for nas:/export/scans", "timed out for *"),
+        ("no port for endpoint web (7fa3c01b22)", "no port for endpoint *"),
+        ("open batch monday: no rows", "open batch * no row"),
+        ("batch processing stopped", "batch processing stopped"),
         ("", ""),
     ],
 )
@@ -628,6 +637,7 @@ def test_template_masks_values_and_keeps_the_program_s_words(message, expected):
         ("importer: ERROR: no rows in 7", "2026-11-01 10:00:00 ERROR importer: no rows in 8"),
         ("backup[712]: ERROR no space in 7", "Nov 01 10:00:00 web03 backup[713]: error: no space in 8"),
         ("ERROR pay-service - card 7 declined", "ERROR card 8 declined"),
+        ("2026-11-01 10:00:00 spooler ERROR: tray 7 is empty", "2026-11-02 10:00:00 spooler ERR tray 8 is empty"),
     ],
 )
 def test_fingerprint_wherever_a_program_names_itself(one, other):

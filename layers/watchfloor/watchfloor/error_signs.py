@@ -67,7 +67,7 @@ _FAILURE = re.compile(
     r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|"
     r"lost connection|must not be|is null|already in use|exhausted|too many|too large|unhealthy|mismatch|expired|"
     r"already (?:taken|exists|booked|reserved|claimed)|abend|abended|died|(?:is|went) down(?! (?:to|by|from|\d))|not responding|unresponsive|no response|"
-    r"gave up|giving up|overflow|out of range|insufficient|malformed|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|"
+    r"gave up|giving up|overflow|out of range|insufficient|malformed|not (?:a )?valid|wrong|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|"
     r"fallito|falhou|fout|mislukt)\b|\bERR!",
     re.IGNORECASE,
 )
@@ -82,14 +82,16 @@ _CASUAL = re.compile(
     r"count|codes?|metrics?|threshold|recovery|correction)\b|"
     r"\b(?:failover|fail[- ]?safe|fail[- ]?fast|timeouts? (?:set|configured|is|of|was set)|request[_ ]timeout=|"
     r"exception handlers?)\b|"
-    r"\b(?:recovered|resolved|succeeded|successfully|cleared|passed|fixed|retry succeeded|handled|skipping|ignoring|ignored)\b|"
+    r"\bnothing (?:is |was |went )?wrong\b|\b(?:recovered|resolved|succeeded|successfully|cleared|passed|fixed|retry succeeded|handled|skipping|ignoring|ignored)\b|"
     r"timeout[_=:]\s?\"?\d|\b200 OK\b|\b0 failed\b",
     re.IGNORECASE,
 )
 _RETRYING = re.compile(r"\b(?:will retry|retrying|retry in|backing off|trying again|reconnecting)\b", re.IGNORECASE)
 _CRASH = re.compile(
     r"^(?:panic: |fatal error: |thread '[^']{0,80}'.{0,20} panicked at|Uncaught |Unhandled |PHP Fatal error|"
-    r"Exception in thread |\*\* \()"
+    r"Exception in thread |\*\* \(|"
+    # A shell names the line of the script only when something is wrong with it; curl's numbers are its errors.
+    r"[\w./\-]{1,200}: line \d{1,6}: (?!warning)|curl: \(\d{1,2}\) )"
 )
 _HTTP_5XX = re.compile(r"\" 5\d\d \d|\|\s5\d\d\s\||\bstatus[=:]\s?5\d\d\b|\bHTTP/\d(?:\.\d)?\" 5\d\d\b")
 _HTTP_OK = re.compile(r"\" [123]\d\d (?:\d|-)|\|\s[123]\d\d\s\|")

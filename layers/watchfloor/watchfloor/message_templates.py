@@ -140,6 +140,8 @@ _SAYS_FAILURE = re.compile(
 )
 _WINDOWS = re.compile(r"(?<!\w)(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|,;()]{1,400}")
 _PATH = re.compile(
+    # "nas:/export/scans", on another host.
+    r"(?<![\w/*:.\-])[a-z][\w.\-]{1,80}:/[\w.@%+=,*\-]{1,200}(?:/[\w.@%+=:,*\-]{0,200}){1,40}|"
     r"(?<![\w*:])(?:~|\.{1,2})?/[\w.@%+=:,*\-]{1,200}(?:/[\w.@%+=:,*\-]{0,200}){0,40}|"
     r"(?<![\w/])[\w.\-]{1,80}(?:/[\w.@%+=\-]{1,120}){2,40}"
 )
@@ -291,6 +293,9 @@ def _word(core: str, token: str) -> str:
         return MASK
     if _HOST.fullmatch(lower) or _DATA_FILE.fullmatch(core) or _NUMBERED.fullmatch(core):
         return MASK
+    if core == "/":
+        # The root of the file system, one path of many.
+        return MASK
     if len(core) == 1:
         return core if lower in ("a", "i") else MASK if core.isalpha() else ""
     if token[:1] == "(" and token.rstrip(".,:;")[-1:] == ")" and ("-" in core or "." in core):
@@ -323,7 +328,7 @@ def _kept(text: str, kept: list[str]) -> str:
     def symbol(match: re.Match[str]) -> str:
         if _KEEP_OPEN in match[0] or len(kept) >= _MAX_KEPT or _UNNAMED.search(match[2]):
             return match[0]
-        return f"{match[1].rstrip(_QUOTES)} {keep(match[2])} {match[3].lstrip(_QUOTES)}"
+        return f"{match[1].rstrip(_QUOTES)} {keep(_PERIOD.sub(f'_{MASK}', match[2]))} {match[3].lstrip(_QUOTES)}"
 
     for pattern in _SYMBOLS:
         text = pattern.sub(symbol, text)
@@ -332,6 +337,10 @@ def _kept(text: str, kept: list[str]) -> str:
 
 _QUOTES = "'\"`\\"
 _MAX_KEPT = 100
+# "invoices_2026_03", "moves_202601", "log_y2026m03_pkey": a table of one period, of which there is one after another.
+_PERIOD = re.compile(
+    r"(?<=[A-Za-z])(?:_?[py]?(?:19|20)\d\d(?:_?[mwqd]?\d{1,2}){1,3}|_[py]?(?:19|20)\d\d)(?=_[a-z]|\.|$)"
+)
 # The compiler's number for a variable changes with the build.
 _UNNAMED = re.compile(r"<local\d|\[\d")
 

@@ -20,7 +20,7 @@ _ENTITIES_WORDS = """
     employee operator manager technician agent rider passenger guest owner author sender recipient subscriber reader
     player team league course exam lesson campaign recipe dish game match ward hospital clinic school hotel
     restaurant factory plant turbine pump valve boiler oven elevator lift locale language translation
-    task volume playlist album song track meeting glossary
+    task batch volume playlist album song track meeting glossary
     """
 _ENTITIES = frozenset(_ENTITIES_WORDS.split())
 _PLAIN_WORDS_TEXT = """
@@ -58,7 +58,7 @@ _FAILS = frozenset(("failed", "fails", "timed", "stuck", "offline", "unreachable
 _AFTER_NAME_WORDS = """
     not is was has have had does did in on at from to with already after before could cannot because and due while
     of for by are were will would should must can may missed exited died crashed hung stopped lost disconnected
-    reported reports sent took reached requested tried evicted rebooted vanished joined
+    reported reports sent took reached requested tried evicted rebooted vanished joined needs
     """
 _AFTER_NAME = frozenset(_AFTER_NAME_WORDS.split())
 
@@ -105,6 +105,8 @@ def names_a_thing(entity: str, word: str, token: str, following: str, before: st
         return True
     return (
         not following
+        # "endpoint web (7fa3c01)": its number stands behind it.
+        or (following[0] == "(" and any(character.isdigit() or character == "*" for character in following))
         or token[-1] in ",.;:)"
         or after in _AFTER_NAME
         or (kind in _PEOPLE and (after in _FAILS or (len(after) > 4 and after.endswith("ed"))))

@@ -208,7 +208,7 @@ def plain(text: str) -> Record:
     body = line[at:] if at else head
     if at and len(head) > len(line):
         body += head[len(line) :]
-    body, level = _named_first(body, level)
+    body, level = _named_first(body, level, seen_time=seen_time)
     if request:
         # Rails writes its tags before every line.
         rest = rest.replace(f"[{request}] ", "")
@@ -237,8 +237,16 @@ _NAMED_FIRST = re.compile(
 )
 
 
-def _named_first(body: str, level: str | None) -> tuple[str, str | None]:
+# Behind a time: "spooler ERROR: …", "stock WARN …".
+_NAMED_LEVEL = re.compile(
+    r"([\w.\-]{2,60} )\[?(ERROR|ERR|FATAL|CRITICAL|CRIT|SEVERE|WARNING|WARN|INFO|NOTICE|DEBUG|TRACE)\]?:? (?=\S)"
+)
+
+
+def _named_first(body: str, level: str | None, *, seen_time: bool) -> tuple[str, str | None]:
     """A program that names itself before the level: "importer: ERROR: …", "backup[712]: error …"."""
+    if seen_time and not level and (found := _NAMED_LEVEL.match(body)):
+        return f"{found[1]}{body[found.end() :]}", level_of(found[2])
     found = _NAMED_FIRST.match(body)
     if not found or (found[1] and found[0].rstrip()[-1] not in ":])>" and not found[2].isupper()):
         return body, level
@@ -251,7 +259,9 @@ _UNITS = (".service", ".socket", ".timer", ".mount", ".scope", ".slice", ".targe
 
 def _syslog(line: str, at: int) -> re.Match[str] | None:
     found = _SYSLOG.match(line, at)
-    return None if found and strength(found[0].rstrip(": ")) >= USUAL else found
+    if found and (strength(found[0].rstrip(": ")) >= USUAL or _NAMED_LEVEL.match(found[0] + ".")):
+        return None
+    return found
 
 
 def _logger(line: str, at: int) -> re.Match[str] | None:
