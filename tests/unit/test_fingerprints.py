@@ -687,3 +687,16 @@ def test_ten_thousand_errors_take_seconds():
     values = [fingerprint(error).value for batch in batches for error in errors_in(batch)]
     assert len(values) == 10_000 and len(set(values)) == 1
     assert time.perf_counter() - begun < 10
+
+
+def test_fingerprint_what_a_record_s_own_fields_name_is_a_value_of_its_message():
+    def logged(key, name):
+        return of(f'{{"level":"error","{key}":"{name}","message":"cannot open {name} now"}}').value
+
+    assert logged("shelf", "fiction") == logged("shelf", "local history")
+    assert logged("context.customer_name", "Acme") == logged("customer", "fjord")
+    assert logged("upstream", "billing") != logged("upstream", "stock")
+    line = '2026-11-01T10:00:00Z\tERROR\tloader.go:7\tgave up\t{"shelf": "%s", "error": "load %s: bad connection"}'
+    assert of(line % ("fiction", "fiction")).value == of(line % ("maps", "maps")).value
+    logfmt = 'level=error msg="loading %s: no rows" shelf=%s'
+    assert of(logfmt % ("fiction", "fiction")).value == of(logfmt % ("maps", "maps")).value

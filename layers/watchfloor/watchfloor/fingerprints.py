@@ -139,10 +139,10 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
         if told:
             reason += f" Also told apart by: {', '.join(told)}."
         return FRAMES, basis, reason
-    words = template(main.message or error.message or error.text)
+    words = template(_without(error.values, main.message or error.message or error.text))
     codes = [*error.codes, *([f"code={main.code}"] if main.code else [])]
     if name:
-        said = template(error.log_message) if error.log_message else ""
+        said = template(_without(error.values, error.log_message)) if error.log_message else ""
         basis = [name, words, *codes, *contexts, *([said] if said and said != words else [])]
         reason = (
             f"No frame of your own code, so the same type and message apart from its values: {main.type} “{words}”."
@@ -150,6 +150,14 @@ def _rule(error: ErrorEvent) -> tuple[str, list[str], str]:
         return TYPE, basis, _with_codes(reason, codes)
     reason = f"Neither a trace nor an exception type, so the same message apart from its values: “{words}”."
     return MESSAGE, [words, *codes], _with_codes(reason, codes)
+
+
+def _without(values: Sequence[str], message: str) -> str:
+    """A message without what the record's own fields hold."""
+    if not values or message in values:
+        return message
+    longest_first = "|".join(map(re.escape, sorted(values, key=len, reverse=True)))
+    return re.sub(rf"(?<![\w.\-/])(?:{longest_first})(?![\w\-/]|\.\w)", "*", message)
 
 
 def _placed(error: ErrorEvent, main: Raised) -> Raised:

@@ -13,7 +13,19 @@ from typing import Any
 import orjson
 
 from watchfloor.stack_frames import cut
-from watchfloor.text_logs import ERROR, INFO, MAX_TEXT, WARN, Record, details_of, explicit_of, joined, level_of, plain
+from watchfloor.text_logs import (
+    ERROR,
+    INFO,
+    MAX_TEXT,
+    WARN,
+    Record,
+    details_of,
+    explicit_of,
+    joined,
+    level_of,
+    plain,
+    values_of,
+)
 
 _MAX_FIELDS, _MAX_DEPTH, _MAX_NESTED = 400, 6, 8
 
@@ -120,6 +132,7 @@ def structured(data: dict[str, Any], *, depth: int = 0) -> Record:
         details=details_of(fields)
         + _job(fields)
         + tuple((key, fields[key]) for key in _PLATFORM if isinstance(fields.get(key), str)),
+        values=values_of(fields),
     )
 
 

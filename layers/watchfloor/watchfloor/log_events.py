@@ -59,7 +59,7 @@ class ErrorEvent:
 
     `exceptions` holds the whole chain, the outermost first; `is_platform` says that Lambda itself wrote it;
     `log_message` is what the developer wrote about the exception, where a record keeps them apart; `codes` are the
-    error codes and HTTP statuses among a JSON record's fields.
+    error codes and HTTP statuses among a JSON record's fields; `values` what its other fields call by name.
     """
 
     id: str
@@ -79,6 +79,7 @@ class ErrorEvent:
     is_platform: bool = False
     log_message: str = ""
     codes: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Itself for JSON."""
@@ -87,6 +88,7 @@ class ErrorEvent:
             "frames": [asdict(frame) for frame in self.frames],
             "exceptions": [raised.to_dict() for raised in self.exceptions],
             "codes": list(self.codes),
+            "values": list(self.values),
         }
 
     @classmethod
@@ -99,6 +101,7 @@ class ErrorEvent:
                 "frames": tuple(Frame(**frame) for frame in data["frames"]),
                 "exceptions": tuple(Raised.from_dict(raised) for raised in data["exceptions"]),
                 "codes": tuple(data["codes"]),
+                "values": tuple(data.get("values", ())),
             }
         )
 
@@ -238,6 +241,7 @@ def _error(batch: LogBatch, opened: Opened, keep_all: bool) -> ErrorEvent | None
         is_platform=platform is not None,
         log_message=cut(record.body, 1_000) if record.structured and record.body != message else "",
         codes=tuple(f"{key}={value}" for key, value in record.details if not key.startswith(("type", "record."))),
+        values=record.values,
     )
 
 

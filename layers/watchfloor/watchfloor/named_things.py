@@ -68,9 +68,14 @@ def is_thing(word: str) -> bool:
     return word in _ENTITIES
 
 
+def is_plain(word: str) -> bool:
+    """Whether a word is one that messages are made of."""
+    return word in _PLAIN_WORDS or word in _ENTITIES
+
+
 def reads_as_english(word: str) -> bool:
     """Whether a word is one of a sentence, rather than a part of a name."""
-    return word in _PLAIN_WORDS or word in _ENTITIES or word.endswith(NOUN_ENDINGS)
+    return is_plain(word) or word.endswith(NOUN_ENDINGS)
 
 
 def names_a_thing(entity: str, word: str, token: str, following: str, before: str = "") -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from watchfloor.named_things import is_plain, is_thing
 from watchfloor.sensitive_text import USUAL, strength
 from watchfloor.stack_frames import cut
 from watchfloor.trace_headers import ends_like_a_type
@@ -35,7 +36,7 @@ class Record:
     """One log record.
 
     `body` is the message behind timestamps, level and ids; `type`, `message` and `stack` are what a structured record
-    says of an exception; `details` are its codes and states, by field.
+    says of an exception; `details` are its codes and states, by field; `values` are what its other fields hold.
     """
 
     body: str
@@ -48,6 +49,7 @@ class Record:
     has_prefix: bool = False
     structured: bool = False
     details: tuple[tuple[str, str], ...] = ()
+    values: tuple[str, ...] = ()
 
 
 def level_of(word: Any) -> str | None:
@@ -307,6 +309,7 @@ def _with_logfmt(record: Record, pairs: dict[str, str]) -> Record:
         level=level,
         stack=stack.replace("\\n", "\n").replace("\\t", "\t"),
         details=details_of(pairs),
+        values=values_of(pairs),
     )
 
 
@@ -329,3 +332,23 @@ def details_of(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """The codes among a record's fields that tell one failure from another: error codes and HTTP statuses."""
     found = ((key, str(value)) for key in _CODE_KEYS if isinstance(value := fields.get(key), str | int))
     return tuple((key, value) for key, value in found if _CODE.fullmatch(value))
+
+
+# Which of these it is tells problems apart.
+_PARTS = frozenset(("job", "task", "feature", "flag", "plan", "provider", "endpoint", "driver"))
+_VALUE = re.compile(r"[^\W\d_][\w.\-']{2,60}(?: [\w.\-']{1,60}){0,3}")
+_MAX_VALUES = 20
+
+
+def values_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a record's own fields call a customer, a place, a thing ("shelf": "maps"): a value in its message as well."""
+    found = (
+        value
+        for key, value in fields.items()
+        if isinstance(value, str)
+        and is_thing(name := key.lower().rsplit(".", 1)[-1].removesuffix("_name").removesuffix("_id"))
+        and name not in _PARTS
+        and _VALUE.fullmatch(value)
+        and not is_plain(value.lower())
+    )
+    return tuple(dict.fromkeys(found))[:_MAX_VALUES]
