@@ -89,6 +89,13 @@ def test_corpus_is_large_and_grouped_as_people_would(capsys):
         assert not figures["false_alarms"]
 
 
+def test_corpus_that_is_below_the_bar_gets_no_worse():
+    total = score(read(ERRORS / "unmended" / "twentyninth_blind.jsonl"))
+    assert total.f1 > 0.9
+    assert total.precision == 1
+    assert not total.unseen
+
+
 def test_corpus_a_line_an_event_gives_the_same_fingerprints():
     def given(*messages):
         event = {"messageType": "DATA_MESSAGE", "logGroup": "/g", "logEvents": [{"message": text} for text in messages]}

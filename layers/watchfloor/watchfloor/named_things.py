@@ -58,7 +58,7 @@ _FAILS = frozenset(("failed", "fails", "timed", "stuck", "offline", "unreachable
 _AFTER_NAME_WORDS = """
     not is was has have had does did in on at from to with already after before could cannot because and due while
     of for by are were will would should must can may missed exited died crashed hung stopped lost disconnected
-    reported reports sent took reached requested tried evicted rebooted vanished joined needs
+    reported reports sent took reached requested tried evicted rebooted vanished joined needs out
     """
 _AFTER_NAME = frozenset(_AFTER_NAME_WORDS.split())
 
@@ -91,8 +91,9 @@ def names_a_thing(entity: str, word: str, token: str, following: str, before: st
     if is_noun and word.isalpha() and len(word) > 4:
         # "user registration", but "user bob.miller", "team red".
         return False
-    if ends_like_a_type(word) or (len(word) > 4 and word.isalpha() and word.isupper()):
-        # TimeoutError, ECONNREFUSED.
+    is_code = len(word) > 4 and word.isalpha() and word.isupper() and (kind not in _PEOPLE or word.startswith("E"))
+    if ends_like_a_type(word) or is_code:
+        # TimeoutError, ECONNREFUSED; but "printer KITCHEN".
         return False
     after = following.strip(EDGES).lower()
     if (kind == "task" and "." in word) or (kind in ("task", "job") and after in _ENDED):
