@@ -183,6 +183,7 @@ class Shop:
         self.lambda_.create_function(
             FunctionName=name, Runtime=RUNTIME, Handler="app.handler", Role=self.role("lambda"), Code=_code("0")
         )
+        self.until(lambda: self._is_active(name, "$LATEST"), f"{name} is pending")
 
     def _is_active(self, name: str, version: str) -> bool:
         return self.lambda_.get_function_configuration(FunctionName=name, Qualifier=version)["State"] == "Active"
