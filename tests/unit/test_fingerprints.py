@@ -699,6 +699,11 @@ def test_fingerprint_what_a_record_s_own_fields_name_is_a_value_of_its_message()
     assert logged("shelf", "fiction") == logged("shelf", "local history")
     assert logged("context.customer_name", "Acme") == logged("customer", "fjord")
     assert logged("upstream", "billing") != logged("upstream", "stock")
+    named = '{"level":"error","tribe":"%s","message":"tribe %s has no scout"}'
+    assert of(named % ("red", "red")).value == of(named % ("blue", "blue")).value
+    assert of(named % ("-", "red")).value != of(named % ("-", "blue")).value
+    part = named.replace("tribe", "upstream")
+    assert of(part % ("billing", "billing")).value != of(part % ("stock", "stock")).value
     line = '2026-11-01T10:00:00Z\tERROR\tloader.go:7\tgave up\t{"shelf": "%s", "error": "load %s: bad connection"}'
     assert of(line % ("fiction", "fiction")).value == of(line % ("maps", "maps")).value
     logfmt = 'level=error msg="loading %s: no rows" shelf=%s'

@@ -89,9 +89,10 @@ def test_corpus_is_large_and_grouped_as_people_would(capsys):
         assert not figures["false_alarms"]
 
 
-def test_corpus_that_is_below_the_bar_gets_no_worse():
-    total = score(read(ERRORS / "unmended" / "twentyninth_blind.jsonl"))
-    assert total.f1 > 0.9
+@pytest.mark.parametrize(("name", "reached"), [("twentyninth_blind", 0.91), ("thirtieth_blind", 0.89)])
+def test_corpus_that_is_below_the_bar_gets_no_worse(name, reached):
+    total = score(read(ERRORS / "unmended" / f"{name}.jsonl"))
+    assert total.f1 > reached
     assert total.precision == 1
     assert not total.unseen
 

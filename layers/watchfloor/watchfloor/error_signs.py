@@ -67,7 +67,7 @@ _FAILURE = re.compile(
     r"traceback|does not exist|no such|unavailable|not permitted|violates|unexpected|throttled|throttling|rejected|"
     r"lost connection|must not be|is null|already in use|exhausted|too many|too large|unhealthy|mismatch|expired|"
     r"already (?:taken|exists|booked|reserved|claimed)|abend|abended|died|(?:is|went) down(?! (?:to|by|from|\d))|not responding|unresponsive|no response|"
-    r"gave up|giving up|overflow|out of range|insufficient|malformed|not (?:a )?valid|wrong|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|"
+    r"gave up|giving up|overflow|out of range|insufficient|malformed|not (?:a )?valid|wrong|exit(?:ed)?(?: with)? (?:status|code)[ :=]{1,2}[1-9]\d{0,2}|fehlgeschlagen|fehler|erreur|échec|échoué|falló|fallido|errore|"
     r"fallito|falhou|fout|mislukt)\b|\bERR!",
     re.IGNORECASE,
 )

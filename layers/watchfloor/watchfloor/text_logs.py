@@ -335,20 +335,31 @@ def details_of(fields: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 # Which of these it is tells problems apart.
-_PARTS = frozenset(("job", "task", "feature", "flag", "plan", "provider", "endpoint", "driver"))
+_PARTS_WORDS = """
+    job task feature flag plan provider endpoint driver service upstream component module app application program queue
+    topic table column field key attribute param parameter property method operation op function action command event
+    stage step phase code status state reason cause type kind class level severity error err exception message msg detail
+    controller resource permission role policy backend dependency database db engine plugin extension package
+    """
+_PARTS = frozenset(_PARTS_WORDS.split())
 _VALUE = re.compile(r"[^\W\d_][\w.\-']{2,60}(?: [\w.\-']{1,60}){0,3}")
 _MAX_VALUES = 20
 
 
 def values_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a record's own fields call a customer, a place, a thing ("shelf": "maps"): a value in its message as well."""
+    """What a record's own fields call a customer, a place, a thing: a value in its message as well.
+
+    A thing is what is known for one ("shelf": "maps"), or what the message names by the field ("tribe": "red" where it
+    says "tribe red").
+    """
+    texts = [value[:2_000] for value in fields.values() if isinstance(value, str)]
     found = (
         value
         for key, value in fields.items()
         if isinstance(value, str)
-        and is_thing(name := key.lower().rsplit(".", 1)[-1].removesuffix("_name").removesuffix("_id"))
-        and name not in _PARTS
+        and (name := key.lower().rsplit(".", 1)[-1].removesuffix("_name").removesuffix("_id")) not in _PARTS
         and _VALUE.fullmatch(value)
         and not is_plain(value.lower())
+        and (is_thing(name) or any(f"{name} {value}" in text for text in texts))
     )
     return tuple(dict.fromkeys(found))[:_MAX_VALUES]
